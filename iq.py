@@ -12,8 +12,7 @@ The policy is exp((Q - V) / tau), the reward is r: none is guessed, none is adve
 
     paper        here                     meaning
     Q, V, pi     q, value, policy         soft action value, soft state value, policy
-    gamma        gamma                    discount per step
-    H(pi)        temperature (tau)        the entropy, and its weight (in the paper 1)
+    gamma, H     gamma, temperature       discount; weight tau of the entropy (paper: 1)
     phi, alpha   DIVERGENCES, chi2_alpha  concave shape of the reward; strength of chi2
     rho_E, rho   expert, policy           rows of the diary; rows of the learner's replay
 
@@ -22,9 +21,8 @@ The policy is exp((Q - V) / tau), the reward is r: none is guessed, none is adve
     print(evaluate(agent, "CartPole-v1", episodes=20, seed=0).mean())
 
 Paper: Garg et al., "IQ-Learn: Inverse soft-Q Learning for Imitation", NeurIPS 2021,
-arXiv:2106.12142; "Eq." means its equations, from which alone this file was written.
-Deviations: a temperature; terminal states that may have a learned value; divergences
-continued by a tangent where they would be infinite.
+arXiv:2106.12142; "Eq." is an equation of it. Deviations: a temperature; terminal states
+may have a learned value; divergences go on as tangents where they would be infinite.
 """
 from __future__ import annotations
 
@@ -39,15 +37,14 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import torch
-import torch.nn.functional as F
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
 try:
     from tqdm import tqdm
@@ -65,27 +62,23 @@ def need(ok: Any, thing: str, value: Any, allowed: Any) -> None:
 # ---------------------------------------------------------------------- configuration
 
 def option(default: Any, text: str, *allowed: Any) -> Any:
-    """A field of Config; allowed: both ends of a range, or the names to choose from."""
+    """A field of Config; allowed: the names to choose from, or both ends of a range."""
     return field(default=default, metadata={"text": text, "allowed": allowed})
 
 @dataclass(frozen=True)
 class Config:
     """Every choice of a run; None stands for what DEFAULTS has for the kind of action."""
-
     gamma: float = option(0.99, "discount per step", 0.0, 0.9999)
     temperature: float | None = option(None, "reward worth a nat of entropy", 1e-6, 1e6)
-    divergence: str = option(
-        "chi2", "how the learner is held against the expert", "chi2", "reverse_kl",
-        "forward_kl", "hellinger", "jensen_shannon", "total_variation", "wasserstein")
+    divergence: str = option("chi2", "learner against expert", "chi2", "reverse_kl", "forward_kl",
+                             "hellinger", "jensen_shannon", "total_variation", "wasserstein")
     chi2_alpha: float = option(0.5, "chi2 charges r^2 / (4 alpha) per step", 1e-6, 1e6)
-    chi2_on: str | None = option(None, "the rows it charges", "expert", "mixture")
-    value_term: str | None = option(
-        None, "rows for (1 - gamma) E[V(s0)]", "initial", "expert", "mixture")
+    chi2_on: str | None = option(None, "rows it charges", "expert", "mixture")
+    value_term: str | None = option(None, "rows for V(s0)", "initial", "expert", "mixture")
     absorbing: bool = option(False, "learn the worth of terminal states", False, True)
     critic_lr: float = option(1e-3, "step size of the critic's Adam", 1e-9, 1.0)
     actor_lr: float = option(1e-4, "step size of the actor's Adam", 1e-9, 1.0)
-    target_rate: float | None = option(
-        None, "part of the critic its slow copy takes per update; 1: no copy", 1e-6, 1.0)
+    target_rate: float | None = option(None, "speed of the slow copy; 1: none", 1e-6, 1.0)
     grad_clip: float = option(10.0, "largest norm of a gradient", 1e-6, 1e6)
     hidden: int = option(128, "units in each of two hidden layers", 1, 2**16)
     batch_size: int = option(64, "diary rows per update, and as many of replay", 1, 2**20)
@@ -98,12 +91,11 @@ class Config:
     def __post_init__(self) -> None:
         for f in fields(self):
             x, allowed = getattr(self, f.name), f.metadata["allowed"]
-            if isinstance(low := allowed[0], str):
-                ok, says = x in allowed, " | ".join(allowed)
-            else:
-                ok = type(x) in (type(low), int) and low <= x <= allowed[-1]
-                says = f"{type(low).__name__} from {low} to {allowed[-1]}"
-            need(ok or x is f.default is None, f.name, repr(x), says)
+            ok, kind = x in allowed, type(allowed[0])
+            if kind in (int, float):
+                ok = type(x) in (int, kind) and allowed[0] <= x <= allowed[1]
+                allowed = f"{kind.__name__} from {allowed[0]} to {allowed[1]}"
+            need(ok or x is f.default is None, f.name, repr(x), allowed)
         gpu = self.device != "cuda" or torch.cuda.is_available()
         need(gpu, "device", "cuda, which torch doesn't see here", "auto | cpu")
 
@@ -113,25 +105,21 @@ class Config:
         return replace(self, **{k: v for k, v in defaults if getattr(self, k) is None})
 
 DEFAULTS = {
-    Discrete: dict(temperature=1.0, chi2_on="expert", value_term="expert",
-                   target_rate=1.0, steps=5_000),
-    Box: dict(temperature=0.001, chi2_on="mixture", value_term="initial",
-              target_rate=0.005, steps=10_000),
-}
+    Discrete: {"temperature": 1.0, "chi2_on": "expert", "value_term": "expert",
+               "target_rate": 1.0, "steps": 5_000},
+    Box: {"temperature": 0.001, "chi2_on": "mixture", "value_term": "initial",
+          "target_rate": 0.005, "steps": 10_000}}
 
 # ------------------------------------------------------------------------ mathematics
 # B rows in a batch, A actions; a tensor with one number per row is (B,), never (B, 1).
 
 def soft_value(q: Tensor, temperature: float) -> Tensor:
-    """V(s) = tau log sum_a exp(Q(s,a) / tau)  [paper, section 3].  (B, A) -> (B,).
-
-    -inf marks an action that can't be taken; each row needs one that can.
-    """
+    """V(s) = tau log sum_a exp(Q(s,a) / tau); -inf: no such action.  (B, A) -> (B,)."""
     top = q.max(-1, keepdim=True).values.detach()  # taken out first: exp can't overflow
     return (top + temperature * ((q - top) / temperature).logsumexp(-1, True)).squeeze(-1)
 
 def soft_policy(q: Tensor, temperature: float) -> Tensor:
-    """log pi(a|s) = (Q(s,a) - V(s)) / tau  [paper, section 3].  (B, A) -> (B, A)."""
+    """log pi(a|s) = (Q(s,a) - V(s)) / tau.  (B, A) -> (B, A)."""
     top = q.max(-1, keepdim=True).values.detach()
     return ((q - top) / temperature).log_softmax(-1)
 
@@ -145,14 +133,13 @@ def inverse_bellman(
     """r(s,a,s') = Q(s,a) - gamma V(s')  [Eq. 11], which undoes soft_bellman.  (B,)."""
     return q - gamma * torch.where(terminated, 0.0, next_value)
 
-# D(policy, expert) = max_r E_expert[phi(r)] - E_policy[r] with phi concave, phi(0) = 0,
+# D(policy, expert) = max_r E_expert[phi(r)] - E_policy[r], with phi concave, phi(0) = 0,
 # phi'(0) = 1; beside each its f(u) = max_r phi(r) - u r, u = policy / expert. The best r
 # is where phi'(r) = u: where phi would be steeper than MAX_RATIO it goes on as a tangent,
 # finite everywhere, and nothing changes while u < MAX_RATIO.
 MAX_RATIO = 100.0
 
-def tangent_below(point: float, phi: Callable[[Tensor], Tensor]) -> Callable:
-    """phi, continued below the point, where its slope is MAX_RATIO, by its tangent."""
+def tangent_below(point: float, phi: Callable) -> Callable[[Tensor], Tensor]:
     return lambda r: phi(r.clamp(min=point)) + MAX_RATIO * (r - r.clamp(min=point))
 
 DIVERGENCES: dict[str, Callable[..., Tensor]] = {
@@ -165,8 +152,7 @@ DIVERGENCES: dict[str, Callable[..., Tensor]] = {
     "jensen_shannon": tangent_below(  # u log u - (1 + u) log((1 + u) / 2)
         math.log((1 + 1 / MAX_RATIO) / 2), lambda r: torch.log1p(-torch.expm1(-r))),
     "total_variation": tangent_below(-1.0, lambda r: r.clamp(max=1)),  # |u - 1|
-    "wasserstein": lambda r: r,  # W1, while slope_penalty keeps Q 1-Lipschitz
-}
+    "wasserstein": lambda r: r}  # W1, while slope_penalty keeps Q 1-Lipschitz
 
 def iq_loss(
     q: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, is_expert: Tensor,
@@ -182,9 +168,8 @@ def iq_loss(
     absorbing_value: a scalar, what terminal states are worth; None: 0.
     Returns the loss and, detached, its terms, mean rewards and max |Q|.
     """
-    for x in value, next_value, terminated, is_expert:
-        need(q.ndim == 1 and x.shape == q.shape, "shape of q and another argument",
-             f"{tuple(q.shape)}, {tuple(x.shape)}", "(B,), (B,)")
+    for x in q, value, next_value, terminated, is_expert:
+        need(x.shape == q.shape[:1], "shape of an argument", tuple(x.shape), "(B,) for all")
     weight = torch.ones_like(q)
     if absorbing_value is not None:  # one self-loop row more for every terminal row
         loop = absorbing_value.expand_as(q)
@@ -197,17 +182,16 @@ def iq_loss(
         return (weight * rows * x).sum() / (weight * rows).sum().clamp(min=1e-9)
 
     reward = inverse_bellman(q, next_value, terminated, gamma)
-    drop = inverse_bellman(value, next_value, terminated, gamma)  # V(s) - gamma V(s')
     over = {"expert": is_expert, "mixture": torch.ones_like(is_expert)}
-    terms = {}
     if divergence == "chi2":  # phi(r) = r - r^2 / (4 alpha), its square over chi2_on
-        terms["expert_term"] = -mean(reward, is_expert)
-        terms["chi2_term"] = mean(reward.square(), over[chi2_on]) / (4 * chi2_alpha)
+        terms = {"expert_term": -mean(reward, is_expert),
+                 "chi2_term": mean(reward.square(), over[chi2_on]) / (4 * chi2_alpha)}
     else:
-        terms["expert_term"] = -mean(DIVERGENCES[divergence](reward), is_expert)
+        terms = {"expert_term": -mean(DIVERGENCES[divergence](reward), is_expert)}
     if value_term == "initial":
         terms["value_term"] = (1 - gamma) * initial_value.mean()
     else:
+        drop = inverse_bellman(value, next_value, terminated, gamma)  # V(s) - gamma V(s')
         terms["value_term"] = mean(drop, over[value_term])
     loss = sum(terms.values())
     info = {"loss": loss, **terms, "reward_expert": mean(reward, is_expert),
@@ -221,14 +205,11 @@ def slope_penalty(q: Tensor, *inputs: Tensor) -> Tensor:
     return 10 * (norm - 1).clamp(min=0).square().mean()
 
 def squash(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """tanh(u), u = mean + std noise, and its log-density.  All (B, A) -> (B, A), (B,).
-
-    log pi(a) = log N(u) - sum log(1 - tanh(u)^2), the last by 2 (log 2 - u -
-    softplus(-2u)), which stays right where tanh(u) rounds to 1.
-    """
+    """a = tanh(u), u = mean + std noise, and log pi(a).  All (B, A) -> (B, A), (B,)."""
     u = mean + log_std.exp() * noise
     log_normal = -noise.square() / 2 - log_std - math.log(2 * math.pi) / 2
-    return u.tanh(), (log_normal - 2 * (math.log(2) - u - F.softplus(-2 * u))).sum(-1)
+    log_slope = 2 * (math.log(2) - u - softplus(-2 * u))  # log(1 - tanh(u)^2), right at
+    return u.tanh(), (log_normal - log_slope).sum(-1)     # any u, also where tanh(u) is 1
 
 # ------------------------------------------------------------------------ transitions
 
@@ -238,7 +219,6 @@ COLUMNS = ("observations", "actions", "next_observations", "terminations", "trun
 @dataclass(frozen=True, eq=False)
 class Demos:
     """N transitions of an expert in order of time, checked on entry (InputError)."""
-
     observations: np.ndarray  # (N, *obs)
     actions: np.ndarray  # (N,) int, or (N, A) float in the environment's own units
     next_observations: np.ndarray  # (N, *obs), the true ones, never those of a reset
@@ -256,14 +236,13 @@ class Demos:
         shapes = obs, n + self.action_space.shape, obs, n, n, n, n
         kinds = "fiu", "f" if np.ndim(low) else "iu", "fiu", "b", "b", "fiu", "iu"
         for name, shape, kind in zip(COLUMNS, shapes, kinds, strict=True):
-            if getattr(self, name) is not None:
-                x = np.asarray(getattr(self, name))
+            if (x := getattr(self, name)) is not None:
+                x = np.asarray(x)
                 need(x.shape == shape and x.dtype.kind in kind, name,
-                     f"{x.dtype} {x.shape}", f"{shape} of dtype kind {' or '.join(kind)}")
+                     f"{x.dtype} {x.shape}", f"{shape}, dtype.kind in {kind}")
                 if "f" in kind and x.dtype != np.uint8:  # images stay bytes
                     x = x.astype(np.float32, copy=False)
-                    finite = np.isfinite(x.min()) and np.isfinite(x.max())
-                    need(finite, name, "NaN or infinite somewhere", "finite numbers")
+                    need(np.isfinite([x.min(), x.max()]).all(), name, "not finite", "finite")
                 object.__setattr__(self, name, x)
         bad = ((self.actions < low) | (self.actions > high)).reshape(*n, -1).any(1)
         row = bad.argmax()
@@ -272,13 +251,12 @@ class Demos:
         if self.episode_ids is None:
             same = self.next_observations[:-1] == self.observations[1:]
             stray = np.append(~ends & ~same.all(tuple(range(1, len(obs)))), False)
-            need(not stray.any(), f"the row after row {stray.argmax()}", "not what followed",
+            need(not stray.any(), f"the row after row {stray.argmax()}", "not its next state",
                  "rows in order of time, or episode_ids to tell which belong together")
             object.__setattr__(self, "episode_ids", np.append(0, ends.cumsum()))
-        runs = 1 + (ends | self.starts[1:]).sum()
-        need(len(np.unique(self.episode_ids)) == runs, "number of episodes by episode_ids",
-             f"not {runs}, as by the ends of episodes", "rows of an episode side by side, "
-             "no termination or truncation but in the last of them")
+        ids, runs = len(np.unique(self.episode_ids)), 1 + (ends | self.starts[1:]).sum()
+        need(ids == runs, "number of episodes", f"{ids} by id, {runs} by order and ends",
+             "an episode's rows side by side, none but the last of them an end")
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -310,60 +288,59 @@ class Demos:
         first = np.flatnonzero(self.starts)[self.starts.cumsum() - 1]
         return self.keep((np.arange(len(self)) - first) % every == 0)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike) -> None:
         """Write an .npz without pickles, whole or not at all."""
-        data, (low, high) = dict(vars(self)), bounds(self.action_space)
-        del data["action_space"]
-        data |= {"action_low": low, "action_high": high} if np.ndim(low) else {
-            "n_actions": high + 1}
-        data = {k: x for k, x in data.items() if x is not None}
-        write(path, lambda file: np.savez(file, allow_pickle=False, **data))
+        low, high = bounds(self.action_space)
+        told = {"action_low": low, "action_high": high, "n_actions": np.ndim(low) or high + 1}
+        data = {k: x for k in (*COLUMNS, "env_id") if (x := getattr(self, k)) is not None}
+        write(path, lambda file: np.savez(file, allow_pickle=False, **told, **data))
 
     @classmethod
-    def load(cls, path: str | Path, action_space: gym.Space | None = None) -> Demos:
+    def load(cls, path: str | os.PathLike, action_space: gym.Space | None = None) -> Demos:
         """Read an .npz; action_space is for one that doesn't tell its own (InputError)."""
         try:
             with np.load(path, allow_pickle=False) as file:
                 data = dict(file)
-            absent = set(COLUMNS[:5]) - data.keys()
-            need(not absent, "the file", f"without {', '.join(absent)}", ", ".join(COLUMNS))
-            space, n = action_space, data.get("n_actions")
-            if space is None and "action_low" in data:
-                space = Box(data["action_low"], data["action_high"])
-            elif space is None:
-                need(data["actions"].dtype.kind in "iu", "action space", "untold",
+            discrete = data["actions"].dtype.kind in "iu"
+            if action_space is None and discrete:
+                if "n_actions" not in data:
+                    warnings.warn(f"{path} has no n_actions: its largest action is the last")
+                n = data.get("n_actions", data["actions"].max(initial=0) + 1)
+                action_space = Discrete(int(n))
+            elif action_space is None:
+                need("action_low" in data and "action_high" in data, "action space", "untold",
                      "action_low and action_high in it, or load(path, action_space=...)")
-                if n is None:
-                    n = data["actions"].max(initial=0) + 1
-                    warnings.warn(f"{path} has no n_actions; the greatest action told {n}")
-                space = Discrete(int(n))
-            data["env_id"] = str(data["env_id"]) if "env_id" in data else None
-            keys = [f.name for f in fields(cls) if f.name in data]
-            return cls(action_space=space, **{k: data[k] for k in keys})
+                action_space = Box(data["action_low"], data["action_high"])
+            env_id = str(data["env_id"]) if "env_id" in data else None
+            columns = {k: data[k] for k in COLUMNS if k in data}
+            return cls(action_space=action_space, env_id=env_id, **columns)
         except Exception as error:  # for bad bytes numpy and zipfile raise a dozen kinds
             raise InputError(f"diary {str(path)!r}: {error or repr(error)}") from error
 
     @classmethod
     def from_minari(cls, dataset: Any) -> Demos:
         """Every episode of a minari.MinariDataset."""
-        rows = [(e.observations[:-1], e.actions, e.observations[1:], e.terminations,
-                 e.truncations, e.rewards, np.full(len(e.actions), e.id))
-                for e in dataset.iterate_episodes()]
-        *five, rewards, ids = map(np.concatenate, zip(*rows, strict=True))
-        env_id = dataset.env_spec and dataset.env_spec.id
-        return cls(*five, dataset.action_space, rewards, ids, env_id)
+        return cls.joined(dataset.action_space, dataset.env_spec, [
+            (e.observations[:-1], e.actions, e.observations[1:], e.terminations,
+             e.truncations, e.rewards, np.full(len(e.actions), e.id))
+            for e in dataset.iterate_episodes()])
+
+    @classmethod
+    def joined(cls, space: gym.Space, spec: Any, parts: list[tuple]) -> Demos:
+        columns = dict(zip(COLUMNS, map(np.concatenate, zip(*parts)), strict=True))
+        return cls(action_space=space, env_id=spec and spec.id, **columns)
 
 def bounds(space: gym.Space) -> tuple[Any, Any]:
     """The least and the greatest action; InputError for kinds that can't be learned."""
     if isinstance(space, Discrete) and space.start == 0:
         return 0, int(space.n) - 1
-    ok = isinstance(space, Box) and len(space.shape) == 1 and space.is_bounded()
-    need(ok, "action space", space, "Discrete from 0, or a bounded Box of one axis")
+    vector = isinstance(space, Box) and len(space.shape) == 1 and space.is_bounded()
+    need(vector, "action space", space, "Discrete from 0, or a bounded Box of one axis")
     return space.low, space.high
 
-def write(path: str | Path, put: Callable[[Any], Any]) -> None:
+def write(path: str | os.PathLike, put: Callable[[Any], Any]) -> None:
     """Let put(file) write the file, whole or not at all."""
-    part = Path(f"{path}.{os.getpid()}.part")
+    part = f"{path}.{os.getpid()}.part"
     try:
         with open(part, "wb") as file:
             put(file)
@@ -371,11 +348,11 @@ def write(path: str | Path, put: Callable[[Any], Any]) -> None:
     except OSError as error:
         raise InputError(f"{str(path)!r} can't be written: {error.strerror}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if os.path.exists(part):
+            os.remove(part)
 
 class Batch(NamedTuple):
     """Rows of transitions."""
-
     obs: Tensor  # (B, *obs)
     action: Tensor  # (B,) int64, or (B, A) float in the environment's own units
     next_obs: Tensor  # (B, *obs)
@@ -400,38 +377,21 @@ class Replay:
         i = torch.randint(len(self), (n,), generator=generator, device=generator.device)
         return Batch(*(column[i] for column in self.rows))
 
-# --------------------------------------------------------------------------- networks
-
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """The Q-network (B, *obs) -> (B, A), and the body of the next two."""
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden),
-        nn.ReLU(), nn.Linear(hidden, outputs))
-
-class Critic(nn.Module):
-    """obs (B, *obs), action (B, A) in [-1, 1] -> Q (B,)."""
-
-    def __init__(self, obs_size: int, action_size: int, hidden: int) -> None:
-        super().__init__()
-        self.body = mlp(obs_size + action_size, hidden, 1)
-
-    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
-        return self.body(torch.cat([obs.flatten(1), action], 1)).squeeze(1)
-
-class Actor(nn.Module):
-    """obs (B, *obs) -> mean and log std (B, A) of the Gaussian that squash takes."""
-
-    def __init__(self, obs_size: int, action_size: int, hidden: int) -> None:
-        super().__init__()
-        self.body = mlp(obs_size, hidden, 2 * action_size)
-
-    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = self.body(obs).chunk(2, dim=1)
-        return mean, log_std.clamp(-5, 2)
-
 # ----------------------------------------------------------------------------- agents
 
-KEPT = "obs_shape", "env_id", "updates", "episodes", "trail"  # as they are, in checkpoints
+class MLP(nn.Module):
+    """Inputs (B, ...), flattened and joined -> (B, outputs): Q-network, critic, actor."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(),
+            nn.Linear(hidden, outputs))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.layers(torch.cat([x.flatten(1) for x in inputs], 1))
+
+KEPT = "obs_shape", "env_id", "updates", "episodes", "trail", "history"  # in checkpoints
 
 class Agent(nn.Module):
     """What both agents share. Learning and users call the same q, value, act and update.
@@ -445,27 +405,32 @@ class Agent(nn.Module):
         config: Config = Config(), env_id: str | None = None, **networks: nn.Module,
     ) -> None:
         super().__init__()
-        self.bounds = bounds(action_space)
         self.obs_shape, self.action_space, self.env_id = obs_shape, action_space, env_id
-        self.config = c = config.complete(action_space)
-        gpu = c.device != "cpu" and torch.cuda.is_available()
+        self.bounds, self.config = bounds(action_space), config.complete(action_space)
+        gpu = config.device != "cpu" and torch.cuda.is_available()
         self.device = torch.device("cuda" if gpu else "cpu")
-        self.generator = torch.Generator(self.device).manual_seed(c.seed)
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.absorbing_reward = nn.Parameter(torch.zeros(()))  # per step after the end
-        self.optimizers = {}
         with torch.random.fork_rng(devices=[]):  # the caller's random stream stays as is
-            torch.default_generator.manual_seed(c.seed)
-            self.build(**networks)
-        self.target = copy.deepcopy(self.critic) if c.target_rate < 1 else self.critic
+            torch.default_generator.manual_seed(config.seed)
+            self.build(math.prod(obs_shape), self.config.hidden, **networks)
+        slow = self.config.target_rate < 1
+        self.target = copy.deepcopy(self.critic) if slow else self.critic
         self.to(self.device)
         critic = [*self.critic.parameters(), self.absorbing_reward]
-        self.optimizers["critic"] = torch.optim.Adam(critic, c.critic_lr)
-        self.updates, self.episodes, self.trail, self.replay = 0, 0, [], None
+        self.optimizer = torch.optim.Adam([
+            {"params": critic, "lr": config.critic_lr},
+            {"params": [*self.actor.parameters()], "lr": config.actor_lr}])
+        self.replay, self.updates, self.episodes = None, 0, 0
+        self.trail, self.history = [], []  # actions since the last reset; logged figures
 
     def update(
         self, expert: Batch, policy: Batch | None = None, initial: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Descend once, on rows of the diary, of replay if online, and initial states."""
+        """Descend once, on rows of the diary, of replay if online, and initial states.
+
+        Raises FloatingPointError, before any weight moves, where a term is not finite.
+        """
         c, batch = self.config, expert
         if policy is not None:
             batch = Batch(*map(torch.cat, zip(expert, policy, strict=True)))
@@ -477,44 +442,38 @@ class Agent(nn.Module):
             q, self.value(obs), next_value, batch.terminated,
             torch.arange(len(q), device=self.device) < len(expert.obs), gamma=c.gamma,
             divergence=c.divergence, chi2_alpha=c.chi2_alpha, chi2_on=c.chi2_on,
-            value_term=c.value_term, absorbing_value=self.absorbing_value(),
-            initial_value=None if initial is None else self.value(initial))
+            value_term=c.value_term,
+            initial_value=None if initial is None else self.value(initial),
+            absorbing_value=self.absorbing_value() if c.absorbing else None)
         if c.divergence == "wasserstein":
             loss = loss + slope_penalty(q, obs)
-        self.descend("critic", loss, info)
-        self.improve(obs.detach(), info)
+        self.optimizer.zero_grad()
+        loss.backward()
+        info |= self.improve(obs.detach())
+        for name, group in zip(("critic", "actor"), self.optimizer.param_groups, strict=True):
+            norm = nn.utils.clip_grad_norm_(group["params"], c.grad_clip)
+            info[name + "_gradient"] = norm
+        if not sum(info.values()).isfinite():
+            bad = [f"{k} is {float(x)}" for k, x in info.items() if not x.isfinite()]
+            raise FloatingPointError(f"step {self.updates + 1}: {', '.join(bad)}")
+        self.optimizer.step()
         if self.target is not self.critic:
             for slow, new in zip(self.target.parameters(), self.critic.parameters()):
                 slow.data.lerp_(new.data, c.target_rate)
         self.updates += 1
         return info
 
-    def descend(self, name: str, loss: Tensor, info: dict[str, Tensor]) -> None:
-        """One step of Adam; FloatingPointError where loss or gradient isn't finite."""
-        optimizer, norm = self.optimizers[name], f"{name}_gradient"
-        optimizer.zero_grad()
-        loss.backward()
-        parameters = optimizer.param_groups[0]["params"]
-        info[norm] = nn.utils.clip_grad_norm_(parameters, self.config.grad_clip)
-        if not (loss + info[norm]).isfinite():
-            bad = [f"{k} is {float(x)}" for k, x in info.items() if not x.isfinite()]
-            raise FloatingPointError(f"step {self.updates + 1}: {', '.join(bad)}")
-        optimizer.step()
-
-    def absorbing_value(self) -> Tensor | None:
-        """V_A = r_A / (1 - gamma); None where terminal states are worth 0."""
-        if self.config.absorbing:
-            return self.absorbing_reward / (1 - self.config.gamma)
+    def absorbing_value(self) -> Tensor:
+        """V_A = r_A / (1 - gamma), which stays 0 where it is not learned."""
+        return self.absorbing_reward / (1 - self.config.gamma)
 
     @torch.no_grad()
     def reward(self, obs: Any, action: Any, next_obs: Any, terminated: Any) -> Tensor:
         """r(s,a,s') = Q(s,a) - gamma V(s'), (B,)  [Eq. 11]."""
-        next_value, terminated = self.value(next_obs), self.tensor(terminated)
-        if self.config.absorbing:
-            next_value = torch.where(terminated, self.absorbing_value(), next_value)
-            terminated = torch.zeros_like(terminated)
-        q = self.q(obs, action)
-        return inverse_bellman(q, next_value, terminated, self.config.gamma)
+        ended = self.tensor(terminated)
+        next_value = torch.where(ended, self.absorbing_value(), self.value(next_obs))
+        never = torch.zeros_like(ended)
+        return inverse_bellman(self.q(obs, action), next_value, never, self.config.gamma)
 
     @torch.no_grad()
     def act(self, obs: Any, greedy: bool = True) -> np.ndarray:
@@ -527,20 +486,19 @@ class Agent(nn.Module):
     def tensor(self, x: Any) -> Tensor:
         return torch.as_tensor(x, device=self.device)
 
-    def fit(self, thing: str, obs_shape: tuple, space: gym.Space, env_id: str | None) -> None:
-        """Raise InputError unless the agent is one for such observations and actions."""
-        told, own = (obs_shape, space, env_id or self.env_id), (
-            self.obs_shape, self.action_space, self.env_id or env_id)
-        need(told == own, f"{thing} of the agent", told, own)
+    def check(self, thing: str, obs_shape: Any, space: gym.Space, env_id: Any) -> None:
+        """Raise InputError unless this is an agent for such observations and actions."""
+        own = self.env_id or env_id, self.obs_shape, self.action_space
+        its = env_id or self.env_id, obs_shape, space
+        need(its == own, thing, its, f"as the agent's, {own}")
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike) -> None:
         """Write all that learning on needs, without pickles, whole or not at all."""
         state = {k: getattr(self, k) for k in KEPT} | {
-            "config": asdict(self.config), "weights": self.state_dict(), "replay": None,
-            "bounds": tuple(map(torch.as_tensor, self.bounds)),
-            "optimizers": [o.state_dict() for o in self.optimizers.values()],
-            "generator": self.generator.get_state()}
-        if self.replay is not None:
+            "config": asdict(self.config), "bounds": [*map(torch.as_tensor, self.bounds)],
+            "weights": self.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(), "replay": None}
+        if self.replay:
             rows = [x[: len(self.replay)].clone() for x in self.replay.rows]
             state["replay"] = rows, self.replay.count
         write(path, lambda file: torch.save(state, file))
@@ -548,9 +506,9 @@ class Agent(nn.Module):
 class SoftQ(Agent):
     """Discrete actions. Network: critic, obs (B, *obs) -> Q (B, A); policy: its softmax."""
 
-    def build(self, critic: nn.Module | None = None) -> None:
-        sizes = math.prod(self.obs_shape), self.config.hidden, int(self.action_space.n)
-        self.critic = critic or mlp(*sizes)
+    def build(self, size: int, hidden: int, critic: nn.Module | None = None) -> None:
+        self.critic = critic or MLP(size, hidden, int(self.action_space.n))
+        self.actor = nn.Identity()  # none is needed: the policy follows from Q
 
     def q(self, obs: Any, action: Any) -> Tensor:
         """Q(s,a), (B,)."""
@@ -562,51 +520,53 @@ class SoftQ(Agent):
         q = (critic or self.critic)(self.tensor(obs).float())
         return soft_value(q, self.config.temperature)
 
-    def improve(self, obs: Tensor, info: dict[str, Tensor]) -> None:
-        """Nothing to do: the policy follows from Q."""
+    def improve(self, obs: Tensor) -> dict[str, Tensor]:
+        return {}
 
     def choose(self, obs: Tensor, greedy: bool) -> Tensor:
-        policy = soft_policy(self.critic(obs), self.config.temperature).exp()
+        log_policy = soft_policy(self.critic(obs), self.config.temperature)
         if greedy:
-            return policy.argmax(1)
-        return torch.multinomial(policy, 1, generator=self.generator).squeeze(1)
+            return log_policy.argmax(1)
+        return torch.multinomial(log_policy.exp(), 1, generator=self.generator).squeeze(1)
 
 class SoftActorCritic(Agent):
-    """Continuous actions. Networks: critic and actor, as Critic and Actor."""
+    """Continuous actions. Networks: critic, obs (B, *obs) and actions (B, A) in [-1, 1]
+    -> Q (B, 1); actor, obs -> (B, 2A), the means and log standard deviations of squash."""
 
-    def build(self, critic: nn.Module | None = None, actor: nn.Module | None = None) -> None:
-        sizes = math.prod(self.obs_shape), self.action_space.shape[0], self.config.hidden
-        self.critic, self.actor = critic or Critic(*sizes), actor or Actor(*sizes)
+    def build(self, size: int, hidden: int, critic: nn.Module | None = None,
+              actor: nn.Module | None = None) -> None:
         self.low, self.high = map(self.tensor, self.bounds)
-        actor = torch.optim.Adam(self.actor.parameters(), self.config.actor_lr)
-        self.optimizers["actor"] = actor
+        self.critic = critic or MLP(size + len(self.low), hidden, 1)
+        self.actor = actor or MLP(size, hidden, 2 * len(self.low))
 
     def q(self, obs: Any, action: Any) -> Tensor:
         """Q(s,a), (B,)."""
-        scaled = 2 * (self.tensor(action) - self.low) / (self.high - self.low) - 1
-        return self.critic(self.tensor(obs).float(), scaled)
+        unit = 2 * (self.tensor(action) - self.low) / (self.high - self.low) - 1
+        return self.critic(self.tensor(obs).float(), unit).squeeze(1)
 
     def value(self, obs: Any, critic: nn.Module | None = None) -> Tensor:
         """V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi, by one draw, (B,)."""
         obs = self.tensor(obs).float()
         with torch.no_grad():
             action, log_prob = self.draw(obs)
-        return (critic or self.critic)(obs, action) - self.config.temperature * log_prob
+        q = (critic or self.critic)(obs, action).squeeze(1)
+        return q - self.config.temperature * log_prob
 
-    def improve(self, obs: Tensor, info: dict[str, Tensor]) -> None:
-        """Raise E[Q(s,a) - tau log pi(a|s)], a ~ pi, in the actor."""
+    def improve(self, obs: Tensor) -> dict[str, Tensor]:
+        """The actor's gradient of E[Q(s,a) - tau log pi(a|s)], a ~ pi."""
         action, log_prob = self.draw(obs)
-        value = self.critic(obs, action) - self.config.temperature * log_prob
-        info["entropy"] = -log_prob.detach().mean()
-        self.descend("actor", -value.mean(), info)
+        value = self.critic(obs, action).squeeze(1) - self.config.temperature * log_prob
+        (-value.mean()).backward(inputs=[*self.actor.parameters()])
+        return {"entropy": -log_prob.detach().mean()}
 
     def draw(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = self.actor(obs)
+        mean, log_std = self.actor(obs).chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=self.generator, device=self.device)
-        return squash(mean, log_std, noise)
+        return squash(mean, log_std.clamp(-5, 2), noise)
 
     def choose(self, obs: Tensor, greedy: bool) -> Tensor:
-        action = self.actor(obs)[0].tanh() if greedy else self.draw(obs)[0]
+        likeliest = self.actor(obs).chunk(2, dim=1)[0].tanh()
+        action = likeliest if greedy else self.draw(obs)[0]
         return torch.lerp(self.low, self.high, (action + 1) / 2)  # exact at both ends
 
 # ---------------------------------------------------------------------- the whole job
@@ -625,21 +585,20 @@ def learn(
     """Train by the diary alone or, given an environment, by the learner's steps as well.
 
     callback(step, info) hears of every log_every-th step. An agent given, new_agent's or
-    load's, keeps its own config, but for steps. Raises FloatingPointError where loss or
-    gradient is not finite; the weights are then those before that step.
+    load's, keeps its own config, but for steps. Raises as Agent.update does.
     """
     agent = agent or new_agent(demos, config)
     c, g, last = agent.config, agent.generator, config.complete(demos.action_space).steps
-    agent.fit("diary", demos.observations.shape[1:], demos.action_space, demos.env_id)
+    agent.check("diary", demos.observations.shape[1:], demos.action_space, demos.env_id)
     rows = Batch(*map(agent.tensor, (demos.observations, demos.actions,
                                      demos.next_observations, demos.terminations)))
     expert, starts = Replay(rows, len(demos)), rows.obs[agent.tensor(demos.starts)]
     if env is not None:
-        env, old = make(env, agent), agent.replay or Replay(rows, 0)
-        size = min(c.replay_size, last)
-        agent.replay = Replay(Batch(*(x.new_zeros(size, *x.shape[1:]) for x in rows)), old.count)
-        for column, kept in zip(agent.replay.rows, old.rows, strict=True):
-            column[: len(old)] = kept[: len(old)]
+        env, old, size = make(env, agent), agent.replay, min(c.replay_size, last)
+        space = Batch(*(x.new_zeros(size, *x.shape[1:]) for x in rows))
+        agent.replay = Replay(space, old.count if old else 0)
+        for column, kept in zip(space, old.rows if old else (), strict=False):
+            column[: len(kept)] = kept
         obs, _ = env.reset(seed=(c.seed << 32) + agent.episodes)  # so each episode starts:
         for action in agent.trail:  # these actions lead back to where a checkpoint was
             obs, *_ = env.step(np.asarray(action, env.action_space.dtype))
@@ -649,18 +608,19 @@ def learn(
             action = agent.act(obs, greedy=False)
             next_obs, _, terminated, truncated, _ = env.step(action)
             agent.replay.add(obs, action, next_obs, terminated)
-            obs = next_obs
             agent.trail.append(action.tolist())
             if terminated or truncated:
                 agent.episodes, agent.trail = agent.episodes + 1, []
-                obs, _ = env.reset(seed=(c.seed << 32) + agent.episodes)
-            policy = agent.replay.sample(c.batch_size, g)
+                next_obs, _ = env.reset(seed=(c.seed << 32) + agent.episodes)
+            obs, policy = next_obs, agent.replay.sample(c.batch_size, g)
         if c.value_term == "initial":
             i = torch.randint(len(starts), (c.batch_size,), generator=g, device=g.device)
             initial = starts[i]
         info = agent.update(expert.sample(c.batch_size, g), policy, initial)
-        if callback and (agent.updates % c.log_every == 0 or agent.updates == last):
-            callback(agent.updates, {name: float(x) for name, x in info.items()})
+        if agent.updates % c.log_every == 0 or agent.updates == last:
+            agent.history.append({k: float(x) for k, x in info.items()})
+            if callback:
+                callback(agent.updates, agent.history[-1])
     return agent
 
 def make(env: gym.Env | str, agent: Agent | None = None) -> gym.Env:
@@ -669,11 +629,10 @@ def make(env: gym.Env | str, agent: Agent | None = None) -> gym.Env:
         env = gym.make(env) if isinstance(env, str) else env
     except (gym.error.Error, ImportError) as error:
         raise InputError(f"environment {env!r}: {error}") from error
-    bounds(env.action_space)
-    seen = env.observation_space
-    need(isinstance(seen, Box), "observation space", seen, "Box")
-    if agent is not None:
-        agent.fit("environment", seen.shape, env.action_space, env.spec and env.spec.id)
+    space = env.observation_space
+    need(isinstance(space, Box) and bounds(env.action_space), "observations", space, "Box")
+    if agent:
+        agent.check("environment", space.shape, env.action_space, env.spec and env.spec.id)
     return env
 
 def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> Demos:
@@ -683,8 +642,7 @@ def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> De
     """
     need(episodes >= 1, "episodes", episodes, "1 or more")
     width, one = episodes if isinstance(env, str) else 1, make(env)
-    envs = gym.vector.SyncVectorEnv([lambda: make(env)] * width)
-    parts = []
+    envs, parts = gym.vector.SyncVectorEnv([lambda: make(env)] * width), []
     for first in range(0, episodes, width):
         ids, going, steps = np.arange(first, first + width), np.ones(width, bool), []
         obs, _ = envs.reset(seed=(ids + seed).tolist())
@@ -695,8 +653,7 @@ def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> De
             obs, going = next_obs, going & ~(ended | cut)
         *columns, played = (np.stack(x, axis=1) for x in zip(*steps, strict=True))
         parts.append([x[played] for x in columns])
-    *five, rewards, ids = map(np.concatenate, zip(*parts, strict=True))
-    return Demos(*five, one.action_space, rewards, ids, one.spec and one.spec.id)
+    return Demos.joined(one.action_space, one.spec, parts)
 
 def evaluate(agent: Agent, env: gym.Env | str, episodes: int, seed: int) -> np.ndarray:
     """The returns (episodes,) of the policy's likeliest actions."""
@@ -723,7 +680,7 @@ def elder(env_id: str, seed: int = 0) -> Callable[[np.ndarray], np.ndarray]:
     need(env_id in elders, "environment without --demos", env_id, " | ".join(elders))
     return elders[env_id]
 
-def load(path: str | Path, device: str = "auto", **networks: nn.Module) -> Agent:
+def load(path: str | os.PathLike, device: str = "auto", **networks: nn.Module) -> Agent:
     """A checkpoint's agent, to act or learn on; a user's own networks are given again."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -732,8 +689,7 @@ def load(path: str | Path, device: str = "auto", **networks: nn.Module) -> Agent
         kind = SoftActorCritic if low.ndim else SoftQ
         agent = kind(state["obs_shape"], space, config, **networks)
         agent.load_state_dict(state["weights"])
-        for optimizer, kept in zip(agent.optimizers.values(), state["optimizers"]):
-            optimizer.load_state_dict(kept)
+        agent.optimizer.load_state_dict(state["optimizer"])
         for name in KEPT:
             setattr(agent, name, state[name])
         if state["replay"]:
@@ -746,131 +702,27 @@ def load(path: str | Path, device: str = "auto", **networks: nn.Module) -> Agent
 
 # ----------------------------------------------------------------------- command line
 
-REPORT = ("env", "mode", "demos_episodes", "demos_transitions", "expert_return",
-          "random_return", "return_mean", "return_std", "episodes", "updates", "env_steps",
-          "seconds", "updates_per_second", "reward_pearson", "out")
-FLAGS = {  # beside them, every field of Config
-    "--demos": (str, "diary (.npz); without one, the environment's elder writes it"),
-    "--episodes": (int, "episodes of the diary, to record (1), or to evaluate (20)"),
-    "--subsample": (int, "take only every K-th transition of the diary"),
-    "--out": (str, "file to write"), "--resume": (str, "agent to go on from"),
-    "--metrics": (str, "CSV file for the figures of learning"),
-    "--agent": (str, "agent that records, instead of the elder"),
-    "--env": (str, "environment to evaluate in, instead of the agent's own")}
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise InputError(message)
-
-def _learn(args, given):
-    config, env = Config(**given), make(args.target)
-    if args.demos:
-        demos = Demos.load(args.demos, env.action_space)
-        demos = demos.take(args.episodes) if args.episodes is not None else demos
-    else:
-        demos = record(args.target, elder(args.target, config.seed),
-                       1 if args.episodes is None else args.episodes, config.seed)
-    expert = demos.returns().mean()
-    demos = demos if args.subsample is None else demos.subsample(args.subsample)
-    agent, table = new_agent(demos, config), []
-    if args.resume:
-        agent = load(args.resume, config.device)
-        agent.config = config = replace(agent.config, **given)
-    if args.resume and args.metrics and os.path.exists(args.metrics):
-        lines = Path(args.metrics).read_text().splitlines()
-        table = lines[: 1 + agent.updates // config.log_every]
-    make(env, agent)
-    done, start, stop = agent.updates, time.monotonic(), []
-    last = config.complete(demos.action_space).steps
-    bar = tqdm and tqdm(initial=done, total=last, disable=None)
-
-    def callback(step, info):
-        if not table:
-            table.append(",".join(("step", *info)))
-        table.append(",".join(map(str, (step, *info.values()))))
-        if bar:
-            bar.update(step - bar.n)
-            bar.set_postfix(loss=info["loss"], episodes=agent.episodes)
-        if stop or step == last or step // 1000 > (step - config.log_every) // 1000:
-            if args.metrics:
-                write(args.metrics, lambda f: f.write("\n".join(table).encode() + b"\n"))
-            if args.out:
-                agent.save(args.out)
-        if stop:
-            raise KeyboardInterrupt
-
-    usual = signal.signal(signal.SIGINT, lambda *_: stop.append(1))  # heeded between steps
-    try:
-        learn(demos, env if args.online else None, config, callback, agent)
-    finally:
-        signal.signal(signal.SIGINT, usual)
-    seconds = time.monotonic() - start
-    env.action_space.seed(config.seed)
-    return _evaluate(args, given, agent) | {
-        "mode": "online" if args.online else "offline", "expert_return": expert,
-        "demos_episodes": int(demos.starts.sum()), "demos_transitions": len(demos),
-        "random_return": record(args.target, lambda obs: np.stack(
-            [env.action_space.sample() for _ in obs]), 20, FRESH + config.seed).returns().mean(),
-        "env_steps": agent.replay.count if agent.replay else 0, "seconds": seconds,
-        "updates_per_second": (agent.updates - done) / seconds, "updates": agent.updates,
-        "reward_pearson": pearson(agent, demos), "out": args.out}
-
-FRESH = 10**6  # evaluation starts from other seeds than diaries and training
-
-def _evaluate(args, given, agent=None):
-    config = Config(**given)
-    episodes = args.episodes if agent is None and args.episodes is not None else 20
-    agent = agent or load(args.target, config.device)
-    need(args.env or agent.env_id, "--env", args.env, "an environment")
-    returns = evaluate(agent, args.env or agent.env_id, episodes, FRESH + config.seed)
-    return {"env": agent.env_id, "return_mean": returns.mean(), "return_std": returns.std(),
-            "episodes": len(returns), "updates": agent.updates}
-
-def _record(args, given):
-    config = Config(**given)
-    need(args.out, "--out", args.out, "the file to write")
-    policy = load(args.agent, config.device).act if args.agent else elder(args.target, config.seed)
-    demos = record(args.target, policy, 1 if args.episodes is None else args.episodes, config.seed)
-    demos.save(args.out)
-    return {"env": args.target, "demos_episodes": int(demos.starts.sum()), "out": args.out,
-            "demos_transitions": len(demos), "expert_return": demos.returns().mean()}
-
-def _reward(args, given):
-    agent = load(args.target, Config(**given).device)
-    need(args.demos, "--demos", args.demos, "a diary")
-    demos = Demos.load(args.demos, agent.action_space)
-    if args.out:
-        rewards = recovered(agent, demos)
-        true = [""] * len(demos) if demos.rewards is None else demos.rewards
-        rows = map("{},{},{}".format, demos.episode_ids, rewards, true)
-        text = "\n".join(["episode_id,recovered,true", *rows, ""])
-        write(args.out, lambda file: file.write(text.encode()))
-    return {"env": agent.env_id, "demos_episodes": int(demos.starts.sum()), "out": args.out,
-            "demos_transitions": len(demos), "reward_pearson": pearson(agent, demos)}
-
-def recovered(agent, demos):
-    """The rewards that an agent recovers for a diary, (N,)."""
-    agent.fit("diary", demos.observations.shape[1:], demos.action_space, demos.env_id)
-    return agent.reward(demos.observations, demos.actions, demos.next_observations,
-                        demos.terminations).cpu().numpy()
-
-def pearson(agent: Agent, demos: Demos) -> float | None:
-    """Correlation of recovered and true rewards; None where the true ones are constant."""
-    if demos.rewards is None or np.ptp(demos.rewards) == 0:
-        return None
-    return float(np.corrcoef(recovered(agent, demos), demos.rewards)[0, 1])
-
-COMMANDS = {"learn": _learn, "record": _record, "evaluate": _evaluate, "reward": _reward}
+REPORT = """env mode demos_episodes demos_transitions expert_return random_return return_mean
+    return_std episodes updates env_steps seconds updates_per_second reward_pearson out"""
+FLAGS = {  # and every field of Config
+    "demos": "diary (.npz); without one, the environment's elder writes it",
+    "episodes": "episodes of the diary, to record (1), or to evaluate (20)",
+    "subsample": "take only every K-th transition of the diary", "out": "file to write",
+    "resume": "agent to go on from", "metrics": "CSV file for the figures of learning",
+    "agent": "agent that records, instead of the elder",
+    "env": "environment to evaluate in, instead of the agent's own"}
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line that --help describes; returns the exit status."""
-    parser = Parser("iq.py", description=__doc__.partition("\n")[0])
-    parser.add_argument("command", nargs="?", default="learn",
-                        choices=COMMANDS)
+    """Run the command line that --help tells of; returns the exit status."""
+    parser = argparse.ArgumentParser("iq.py", description=__doc__.partition("\n")[0])
+    parser.error = lambda text: need(False, "command line", text, "what --help tells")
+    jobs = "learn", "record", "evaluate", "reward"
+    parser.add_argument("job", nargs="?", default="learn", choices=jobs)
     parser.add_argument("target", nargs="?", default="CartPole-v1",
                         help="environment to learn or record; agent to evaluate or reward")
-    for name, (kind, text) in FLAGS.items():
-        parser.add_argument(name, type=kind, help=text)
+    for name, text in FLAGS.items():
+        kind = int if name in ("episodes", "subsample") else str
+        parser.add_argument("--" + name, type=kind, help=text)
     for name, text in ("--online", "learn in the environment"), ("--json", "print JSON"):
         parser.add_argument(name, action="store_true", help=text)
     for f in fields(Config):
@@ -879,20 +731,98 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument("--" + f.name.replace("_", "-"), help=f.metadata["text"], **how)
     try:
         args = parser.parse_args(argv)
-        for path in filter(None, (args.out, args.metrics)):
-            write(f"{path}.try", lambda file: None)  # fail now, not after hours of learning
-            os.remove(f"{path}.try")
-        given = {f.name: getattr(args, f.name) for f in fields(Config)}
-        given = {k: v for k, v in given.items() if v is not None}
-        report = dict.fromkeys(REPORT) | COMMANDS[args.command](args, given)
-    except (InputError, FloatingPointError) as error:
-        print("iq.py:", " ".join(str(error).split()), file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    if args.json:
-        print(json.dumps({k: None if v != v else v for k, v in report.items()}))
-    else:
-        print(*(f"{k:20}{v}" for k, v in report.items() if v is not None), sep="\n")
+        report = dict.fromkeys(REPORT.split()) | run(args)
+    except (InputError, FloatingPointError, KeyboardInterrupt) as error:
+        print("iq.py:", " ".join(str(error).split()) or "interrupted", file=sys.stderr)
+        return {InputError: 2, FloatingPointError: 1}.get(type(error), 130)
+    for k, x in report.items():  # JSON knows no NaN
+        report[k] = None if isinstance(x, float) and math.isnan(x) else x
+    print(json.dumps(report) if args.json else "\n".join(
+        f"{k:20}{x}" for k, x in report.items() if x is not None))
     return 0
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Diary, learning, hunt and rewards, each where a command line asks for it."""
+    given = {f.name: x for f in fields(Config) if (x := getattr(args, f.name)) is not None}
+    job, config = args.job, Config(**given)
+    for path in filter(None, (args.out, args.metrics)):
+        write(path + ".try", lambda file: None)  # fail now, not after hours of learning
+        os.remove(path + ".try")
+    stored = args.target if job in ("evaluate", "reward") else args.resume or args.agent
+    agent = load(stored, config.device) if stored else None
+    name = args.env or agent.env_id if job in ("evaluate", "reward") else args.target
+    report, fresh = {"env": name, "out": args.out}, config.seed + 10**6  # unseen resets
+    if args.demos or job == "reward":
+        need(args.demos, "--demos", args.demos, "a diary")
+        space = agent.action_space if agent else make(name).action_space
+        demos = Demos.load(args.demos, space)
+        demos = demos if args.episodes is None else demos.take(args.episodes)
+    elif job != "evaluate":
+        policy = agent.act if args.agent else elder(name, config.seed)
+        episodes = 1 if args.episodes is None else args.episodes
+        demos = record(name, policy, episodes, config.seed)
+    if job != "evaluate":
+        report["expert_return"] = demos.returns().mean()
+        demos = demos if args.subsample is None else demos.subsample(args.subsample)
+        report |= {"demos_episodes": int(demos.starts.sum()), "demos_transitions": len(demos)}
+    if job == "record":
+        need(args.out, "--out", args.out, "a file to write")
+        demos.save(args.out)
+    if job == "learn":
+        agent = agent or new_agent(demos, config)
+        agent.config = replace(agent.config, **given)
+        env = make(name, agent)
+        report |= train(agent, demos, env if args.online else None, args)
+        env.action_space.seed(config.seed)
+        draw = lambda obs: np.stack([env.action_space.sample() for _ in obs])  # noqa: E731
+        report["random_return"] = record(name, draw, 20, fresh).returns().mean()
+    if job in ("learn", "evaluate"):
+        episodes = 20 if job == "learn" or args.episodes is None else args.episodes
+        returns = evaluate(agent, name, episodes, fresh)
+        report |= {"return_mean": returns.mean(), "return_std": returns.std(),
+                   "episodes": episodes, "updates": agent.updates}
+    if job in ("learn", "reward"):
+        agent.check("diary", demos.observations.shape[1:], demos.action_space, demos.env_id)
+        reward = agent.reward(demos.observations, demos.actions, demos.next_observations,
+                              demos.terminations).cpu().numpy()
+        true = np.full(len(demos), np.nan) if demos.rewards is None else demos.rewards
+        if np.ptp(true) > 0:  # a constant one correlates with nothing
+            report["reward_pearson"] = np.corrcoef(reward, true)[0, 1]
+        if job == "reward" and args.out:
+            rows = zip(demos.episode_ids, reward, true)
+            write_csv(args.out, ("episode_id", "recovered_reward", "true_reward"), rows)
+    return report
+
+def train(agent: Agent, demos: Demos, env: gym.Env | None, args: Any) -> dict[str, Any]:
+    """Learn with a progress bar, saving on the way; returns its part of the report."""
+    done, start, stop = agent.updates, time.monotonic(), []
+    bar = tqdm and tqdm(initial=done, total=agent.config.steps, disable=None)
+
+    def callback(step: int, info: dict[str, float]) -> None:
+        if bar:
+            bar.set_postfix(loss=info["loss"], episodes=agent.episodes)
+            bar.update(step - bar.n)
+        if stop or step == agent.config.steps or step % 1000 < agent.config.log_every:
+            if args.metrics:
+                write_csv(args.metrics, info, (past.values() for past in agent.history))
+            if args.out:
+                agent.save(args.out)
+        if stop:
+            raise KeyboardInterrupt
+
+    usual = signal.signal(signal.SIGINT, lambda *_: stop.append(1))  # heeded between steps
+    try:
+        learn(demos, env, agent.config, callback, agent)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    seconds = time.monotonic() - start
+    return {"mode": "online" if env else "offline", "seconds": seconds,
+            "updates_per_second": (agent.updates - done) / seconds,
+            "env_steps": agent.replay.count if agent.replay else 0}
+
+def write_csv(path: str, columns: Any, rows: Any) -> None:
+    text = "\n".join(",".join(map(str, row)) for row in (columns, *rows)) + "\n"
+    write(path, lambda file: file.write(text.encode()))
 
 if __name__ == "__main__":
     sys.exit(main())
