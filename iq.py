@@ -10,14 +10,14 @@ One soft Q-function is learned from transitions (s, a, s') by descending
 
 The policy is exp((Q - V) / tau), the reward is r: none is guessed, none is adversary.
 
-    paper        here                     meaning
-    Q, V, pi     q, value, policy         soft action value, soft state value, policy
-    gamma, H     gamma, temperature       discount; weight tau of the entropy (paper: 1)
-    phi, alpha   DIVERGENCES, chi2_alpha  concave shape of the reward; strength of chi2
-    rho_E, rho   expert, policy           rows of the diary; rows of the learner's replay
+    paper       here                     meaning
+    Q, V, pi    q, value, policy         soft action value, soft state value, policy
+    gamma, H    gamma, temperature       discount; weight tau of the entropy (paper: 1)
+    phi, alpha  DIVERGENCES, chi2_alpha  concave shape of the reward; strength of chi2
+    rho_E, rho  expert, policy           rows of the diary; rows of the learner's replay
 
-    demos = Demos.load("diary.npz")       # or record(env, policy, ...), from_minari(...)
-    agent = learn(demos)                  # offline; online is learn(demos, "CartPole-v1")
+    demos = Demos.load("diary.npz")      # or record(env, policy, ...), from_minari(...)
+    agent = learn(demos)                 # offline; online: learn(demos, "CartPole-v1")
     print(evaluate(agent, "CartPole-v1", episodes=20, seed=0).mean())
 
 Paper: Garg et al., "IQ-Learn: Inverse soft-Q Learning for Imitation", NeurIPS 2021,
@@ -67,21 +67,24 @@ def option(default: Any, text: str, *allowed: Any) -> Any:
 
 @dataclass(frozen=True)
 class Config:
-    """Every choice of a run; None stands for what DEFAULTS has for the kind of action."""
+    """Every choice of a run; None stands for DEFAULTS, by the kind of action."""
     gamma: float = option(0.99, "discount per step", 0.0, 0.9999)
     temperature: float | None = option(None, "reward worth a nat of entropy", 1e-6, 1e6)
-    divergence: str = option("chi2", "learner against expert", "chi2", "reverse_kl", "forward_kl",
-                             "hellinger", "jensen_shannon", "total_variation", "wasserstein")
+    divergence: str = option(
+        "chi2", "how learner and expert are compared", "chi2", "reverse_kl",
+        "forward_kl", "hellinger", "jensen_shannon", "total_variation", "wasserstein")
     chi2_alpha: float = option(0.5, "chi2 charges r^2 / (4 alpha) per step", 1e-6, 1e6)
     chi2_on: str | None = option(None, "rows it charges", "expert", "mixture")
-    value_term: str | None = option(None, "rows for V(s0)", "initial", "expert", "mixture")
+    value_term: str | None = option(
+        None, "rows that tell (1 - gamma) E[V(s0)]", "initial", "expert", "mixture")
     absorbing: bool = option(False, "learn the worth of terminal states", False, True)
     critic_lr: float = option(1e-3, "step size of the critic's Adam", 1e-9, 1.0)
-    actor_lr: float = option(1e-4, "step size of the actor's Adam", 1e-9, 1.0)
-    target_rate: float | None = option(None, "speed of the slow copy; 1: none", 1e-6, 1.0)
+    actor_lr: float = option(3e-4, "step size of the actor's Adam", 1e-9, 1.0)
+    target_rate: float | None = option(
+        None, "share of the critic its slow copy takes per update; 1: none", 1e-6, 1.0)
     grad_clip: float = option(10.0, "largest norm of a gradient", 1e-6, 1e6)
     hidden: int = option(128, "units in each of two hidden layers", 1, 2**16)
-    batch_size: int = option(64, "diary rows per update, and as many of replay", 1, 2**20)
+    batch_size: int = option(64, "rows of diary per update, and of replay", 1, 2**20)
     steps: int | None = option(None, "updates; online, each after a step", 1, 2**40)
     replay_size: int = option(10**6, "transitions that replay keeps", 1, 2**40)
     log_every: int = option(100, "steps between calls of the callback", 1, 2**40)
@@ -116,7 +119,7 @@ DEFAULTS = {
 def soft_value(q: Tensor, temperature: float) -> Tensor:
     """V(s) = tau log sum_a exp(Q(s,a) / tau); -inf: no such action.  (B, A) -> (B,)."""
     top = q.max(-1, keepdim=True).values.detach()  # taken out first: exp can't overflow
-    return (top + temperature * ((q - top) / temperature).logsumexp(-1, True)).squeeze(-1)
+    return top.squeeze(-1) + temperature * ((q - top) / temperature).logsumexp(-1)
 
 def soft_policy(q: Tensor, temperature: float) -> Tensor:
     """log pi(a|s) = (Q(s,a) - V(s)) / tau.  (B, A) -> (B, A)."""
@@ -133,10 +136,10 @@ def inverse_bellman(
     """r(s,a,s') = Q(s,a) - gamma V(s')  [Eq. 11], which undoes soft_bellman.  (B,)."""
     return q - gamma * torch.where(terminated, 0.0, next_value)
 
-# D(policy, expert) = max_r E_expert[phi(r)] - E_policy[r], with phi concave, phi(0) = 0,
-# phi'(0) = 1; beside each its f(u) = max_r phi(r) - u r, u = policy / expert. The best r
-# is where phi'(r) = u: where phi would be steeper than MAX_RATIO it goes on as a tangent,
-# finite everywhere, and nothing changes while u < MAX_RATIO.
+# D(policy, expert) = max_r E_expert[phi(r)] - E_policy[r], phi concave, phi(0) = 0 and
+# phi'(0) = 1; beside each its f(u) = max_r phi(r) - u r, u = policy / expert. The best
+# r is where phi'(r) = u: where phi would be steeper than MAX_RATIO it goes on as its
+# tangent, finite everywhere, and nothing changes while u < MAX_RATIO.
 MAX_RATIO = 100.0
 
 def tangent_below(point: float, phi: Callable) -> Callable[[Tensor], Tensor]:
@@ -160,7 +163,7 @@ def iq_loss(
     chi2_on: str = "expert", value_term: str = "expert",
     initial_value: Tensor | None = None, absorbing_value: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The objective [Eq. 9 and 10, offline Eq. 12] with its sign turned: lower is better.
+    """The objective [Eq. 9, 10, offline Eq. 12] with its sign turned: lower is better.
 
     q, value, next_value (B,) are Q(s,a), V(s), V(s'); terminated, is_expert (B,) bool.
     value_term: (1 - gamma) E[V(s0)] by initial_value, of any length, or telescoped as
@@ -169,14 +172,15 @@ def iq_loss(
     Returns the loss and, detached, its terms, mean rewards and max |Q|.
     """
     for x in q, value, next_value, terminated, is_expert:
-        need(x.shape == q.shape[:1], "shape of an argument", tuple(x.shape), "(B,) for all")
+        need(x.shape == q.shape[:1], "shape of an argument", tuple(x.shape), "(B,)")
     weight = torch.ones_like(q)
     if absorbing_value is not None:  # one self-loop row more for every terminal row
         loop = absorbing_value.expand_as(q)
         next_value = torch.cat([torch.where(terminated, loop, next_value), loop])
         q, value = torch.cat([q, loop]), torch.cat([value, loop])
         weight = torch.cat([weight, terminated.to(q.dtype)])
-        is_expert, terminated = is_expert.repeat(2), torch.zeros_like(terminated).repeat(2)
+        is_expert = is_expert.repeat(2)
+        terminated = torch.zeros_like(is_expert)
 
     def mean(x: Tensor, rows: Tensor) -> Tensor:
         return (weight * rows * x).sum() / (weight * rows).sum().clamp(min=1e-9)
@@ -191,7 +195,7 @@ def iq_loss(
     if value_term == "initial":
         terms["value_term"] = (1 - gamma) * initial_value.mean()
     else:
-        drop = inverse_bellman(value, next_value, terminated, gamma)  # V(s) - gamma V(s')
+        drop = inverse_bellman(value, next_value, terminated, gamma)  # V(s) - gamma V'
         terms["value_term"] = mean(drop, over[value_term])
     loss = sum(terms.values())
     info = {"loss": loss, **terms, "reward_expert": mean(reward, is_expert),
@@ -208,13 +212,13 @@ def squash(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor
     """a = tanh(u), u = mean + std noise, and log pi(a).  All (B, A) -> (B, A), (B,)."""
     u = mean + log_std.exp() * noise
     log_normal = -noise.square() / 2 - log_std - math.log(2 * math.pi) / 2
-    log_slope = 2 * (math.log(2) - u - softplus(-2 * u))  # log(1 - tanh(u)^2), right at
-    return u.tanh(), (log_normal - log_slope).sum(-1)     # any u, also where tanh(u) is 1
+    log_slope = 2 * (math.log(2) - u - softplus(-2 * u))  # log(1 - tanh(u)^2) at any u
+    return u.tanh(), (log_normal - log_slope).sum(-1)
 
 # ------------------------------------------------------------------------ transitions
 
-COLUMNS = ("observations", "actions", "next_observations", "terminations", "truncations",
-           "rewards", "episode_ids")
+COLUMNS = ("observations", "actions", "next_observations", "terminations",
+           "truncations", "rewards", "episode_ids")
 
 @dataclass(frozen=True, eq=False)
 class Demos:
@@ -242,7 +246,8 @@ class Demos:
                      f"{x.dtype} {x.shape}", f"{shape}, dtype.kind in {kind}")
                 if "f" in kind and x.dtype != np.uint8:  # images stay bytes
                     x = x.astype(np.float32, copy=False)
-                    need(np.isfinite([x.min(), x.max()]).all(), name, "not finite", "finite")
+                    finite = np.isfinite([x.min(), x.max()]).all()
+                    need(finite, name, "NaN or infinite somewhere", "finite numbers")
                 object.__setattr__(self, name, x)
         bad = ((self.actions < low) | (self.actions > high)).reshape(*n, -1).any(1)
         row = bad.argmax()
@@ -251,11 +256,11 @@ class Demos:
         if self.episode_ids is None:
             same = self.next_observations[:-1] == self.observations[1:]
             stray = np.append(~ends & ~same.all(tuple(range(1, len(obs)))), False)
-            need(not stray.any(), f"the row after row {stray.argmax()}", "not its next state",
+            need(not stray.any(), f"what follows row {stray.argmax()}", "another row",
                  "rows in order of time, or episode_ids to tell which belong together")
             object.__setattr__(self, "episode_ids", np.append(0, ends.cumsum()))
         ids, runs = len(np.unique(self.episode_ids)), 1 + (ends | self.starts[1:]).sum()
-        need(ids == runs, "number of episodes", f"{ids} by id, {runs} by order and ends",
+        need(ids == runs, "number of episodes", f"{ids} by id, {runs} by order, ends",
              "an episode's rows side by side, none but the last of them an end")
 
     def __len__(self) -> int:
@@ -273,13 +278,13 @@ class Demos:
 
     def keep(self, rows: np.ndarray) -> Demos:
         """The rows where a mask (N,) is True."""
-        arrays = {k: x[rows] for k, x in vars(self).items() if isinstance(x, np.ndarray)}
-        return replace(self, **arrays)
+        return replace(self, **{
+            k: x[rows] for k in COLUMNS if (x := getattr(self, k)) is not None})
 
     def take(self, episodes: int) -> Demos:
         """The first episodes."""
         there = self.starts.sum()
-        need(1 <= episodes <= there, "episodes", episodes, f"1 to {there}, all there are")
+        need(1 <= episodes <= there, "episodes", episodes, f"1 to {there}, the last")
         return self.keep(self.starts.cumsum() <= episodes)
 
     def subsample(self, every: int) -> Demos:
@@ -291,30 +296,31 @@ class Demos:
     def save(self, path: str | os.PathLike) -> None:
         """Write an .npz without pickles, whole or not at all."""
         low, high = bounds(self.action_space)
-        told = {"action_low": low, "action_high": high, "n_actions": np.ndim(low) or high + 1}
-        data = {k: x for k in (*COLUMNS, "env_id") if (x := getattr(self, k)) is not None}
-        write(path, lambda file: np.savez(file, allow_pickle=False, **told, **data))
+        told = {"action_low": low, "action_high": high} if np.ndim(low) else {
+            "n_actions": high + 1}
+        data = {k: getattr(self, k) for k in (*COLUMNS, "env_id")}
+        data = told | {k: x for k, x in data.items() if x is not None}
+        write(path, lambda file: np.savez(file, allow_pickle=False, **data))
 
     @classmethod
-    def load(cls, path: str | os.PathLike, action_space: gym.Space | None = None) -> Demos:
-        """Read an .npz; action_space is for one that doesn't tell its own (InputError)."""
+    def load(cls, path: str | os.PathLike, action_space: Any = None) -> Demos:
+        """Read an .npz; action_space for one that doesn't tell its own (InputError)."""
         try:
             with np.load(path, allow_pickle=False) as file:
                 data = dict(file)
-            discrete = data["actions"].dtype.kind in "iu"
-            if action_space is None and discrete:
+            if action_space is None and "action_low" in data and "action_high" in data:
+                action_space = Box(data["action_low"], data["action_high"])
+            elif action_space is None:
+                need(data["actions"].dtype.kind in "iu", "action space", "unknown",
+                     "action_low and action_high in it, or load(..., action_space=...)")
                 if "n_actions" not in data:
-                    warnings.warn(f"{path} has no n_actions: its largest action is the last")
+                    warnings.warn(f"{path}: no n_actions; the largest action is the last")
                 n = data.get("n_actions", data["actions"].max(initial=0) + 1)
                 action_space = Discrete(int(n))
-            elif action_space is None:
-                need("action_low" in data and "action_high" in data, "action space", "untold",
-                     "action_low and action_high in it, or load(path, action_space=...)")
-                action_space = Box(data["action_low"], data["action_high"])
             env_id = str(data["env_id"]) if "env_id" in data else None
             columns = {k: data[k] for k in COLUMNS if k in data}
             return cls(action_space=action_space, env_id=env_id, **columns)
-        except Exception as error:  # for bad bytes numpy and zipfile raise a dozen kinds
+        except Exception as error:  # for bad bytes numpy and zipfile raise many
             raise InputError(f"diary {str(path)!r}: {error or repr(error)}") from error
 
     @classmethod
@@ -359,7 +365,7 @@ class Batch(NamedTuple):
     terminated: Tensor  # (B,) bool
 
 class Replay:
-    """Transitions in tensors allocated once; when full, the newest replace the oldest."""
+    """Transitions in tensors allocated once; once full, the oldest make room."""
 
     def __init__(self, rows: Batch, count: int) -> None:
         self.rows, self.count = rows, count  # count: rows ever added
@@ -380,21 +386,21 @@ class Replay:
 # ----------------------------------------------------------------------------- agents
 
 class MLP(nn.Module):
-    """Inputs (B, ...), flattened and joined -> (B, outputs): Q-network, critic, actor."""
+    """Inputs (B, ...), flattened, joined -> (B, outputs): Q-network, critic, actor."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+    def __init__(self, inputs: int, hidden: int, outputs: int, bend: type) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(),
+            nn.Linear(inputs, hidden), bend(), nn.Linear(hidden, hidden), bend(),
             nn.Linear(hidden, outputs))
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.layers(torch.cat([x.flatten(1) for x in inputs], 1))
 
-KEPT = "obs_shape", "env_id", "updates", "episodes", "trail", "history"  # in checkpoints
+KEPT = "obs_shape", "env_id", "updates", "episodes", "trail", "history"  # by save
 
 class Agent(nn.Module):
-    """What both agents share. Learning and users call the same q, value, act and update.
+    """What both agents share; learning and its users call the same q, value and act.
 
     Arrays or tensors go in, obs (B, *obs) and actions in the environment's own units.
     networks: a user's own, by name, in place of the default ones.
@@ -411,7 +417,7 @@ class Agent(nn.Module):
         self.device = torch.device("cuda" if gpu else "cpu")
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.absorbing_reward = nn.Parameter(torch.zeros(()))  # per step after the end
-        with torch.random.fork_rng(devices=[]):  # the caller's random stream stays as is
+        with torch.random.fork_rng(devices=[]):  # the caller's own stream stays
             torch.default_generator.manual_seed(config.seed)
             self.build(math.prod(obs_shape), self.config.hidden, **networks)
         slow = self.config.target_rate < 1
@@ -422,7 +428,7 @@ class Agent(nn.Module):
             {"params": critic, "lr": config.critic_lr},
             {"params": [*self.actor.parameters()], "lr": config.actor_lr}])
         self.replay, self.updates, self.episodes = None, 0, 0
-        self.trail, self.history = [], []  # actions since the last reset; logged figures
+        self.trail, self.history = [], []  # actions since reset; figures of learning
 
     def update(
         self, expert: Batch, policy: Batch | None = None, initial: Tensor | None = None
@@ -450,7 +456,7 @@ class Agent(nn.Module):
         self.optimizer.zero_grad()
         loss.backward()
         info |= self.improve(obs.detach())
-        for name, group in zip(("critic", "actor"), self.optimizer.param_groups, strict=True):
+        for name, group in zip(("critic", "actor"), self.optimizer.param_groups):
             norm = nn.utils.clip_grad_norm_(group["params"], c.grad_clip)
             info[name + "_gradient"] = norm
         if not sum(info.values()).isfinite():
@@ -472,12 +478,12 @@ class Agent(nn.Module):
         """r(s,a,s') = Q(s,a) - gamma V(s'), (B,)  [Eq. 11]."""
         ended = self.tensor(terminated)
         next_value = torch.where(ended, self.absorbing_value(), self.value(next_obs))
-        never = torch.zeros_like(ended)
-        return inverse_bellman(self.q(obs, action), next_value, never, self.config.gamma)
+        q, never = self.q(obs, action), torch.zeros_like(ended)
+        return inverse_bellman(q, next_value, never, self.config.gamma)
 
     @torch.no_grad()
     def act(self, obs: Any, greedy: bool = True) -> np.ndarray:
-        """The policy's likeliest actions, or drawn ones; here obs may be a single state."""
+        """The policy's likeliest actions, or drawn ones; obs may be a single state."""
         single = np.ndim(obs) == len(self.obs_shape)
         obs = self.tensor(obs).float()
         action = self.choose(obs[None] if single else obs, greedy).cpu().numpy()
@@ -487,7 +493,7 @@ class Agent(nn.Module):
         return torch.as_tensor(x, device=self.device)
 
     def check(self, thing: str, obs_shape: Any, space: gym.Space, env_id: Any) -> None:
-        """Raise InputError unless this is an agent for such observations and actions."""
+        """Raise InputError unless the agent is one for such observations, actions."""
         own = self.env_id or env_id, self.obs_shape, self.action_space
         its = env_id or self.env_id, obs_shape, space
         need(its == own, thing, its, f"as the agent's, {own}")
@@ -495,19 +501,23 @@ class Agent(nn.Module):
     def save(self, path: str | os.PathLike) -> None:
         """Write all that learning on needs, without pickles, whole or not at all."""
         state = {k: getattr(self, k) for k in KEPT} | {
-            "config": asdict(self.config), "bounds": [*map(torch.as_tensor, self.bounds)],
-            "weights": self.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(), "replay": None}
+            "config": asdict(self.config), "weights": self.state_dict(), "replay": None,
+            "bounds": [torch.as_tensor(x) for x in self.bounds],
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state()}
         if self.replay:
             rows = [x[: len(self.replay)].clone() for x in self.replay.rows]
             state["replay"] = rows, self.replay.count
         write(path, lambda file: torch.save(state, file))
 
 class SoftQ(Agent):
-    """Discrete actions. Network: critic, obs (B, *obs) -> Q (B, A); policy: its softmax."""
+    """Discrete actions; the policy is the softmax of Q.
+
+    Network: critic, obs (B, *obs) -> Q (B, A).
+    """
 
     def build(self, size: int, hidden: int, critic: nn.Module | None = None) -> None:
-        self.critic = critic or MLP(size, hidden, int(self.action_space.n))
+        self.critic = critic or MLP(size, hidden, int(self.action_space.n), nn.Tanh)
         self.actor = nn.Identity()  # none is needed: the policy follows from Q
 
     def q(self, obs: Any, action: Any) -> Tensor:
@@ -524,20 +534,23 @@ class SoftQ(Agent):
         return {}
 
     def choose(self, obs: Tensor, greedy: bool) -> Tensor:
-        log_policy = soft_policy(self.critic(obs), self.config.temperature)
+        policy = soft_policy(self.critic(obs), self.config.temperature).exp()
         if greedy:
-            return log_policy.argmax(1)
-        return torch.multinomial(log_policy.exp(), 1, generator=self.generator).squeeze(1)
+            return policy.argmax(1)
+        return torch.multinomial(policy, 1, generator=self.generator).squeeze(1)
 
 class SoftActorCritic(Agent):
-    """Continuous actions. Networks: critic, obs (B, *obs) and actions (B, A) in [-1, 1]
-    -> Q (B, 1); actor, obs -> (B, 2A), the means and log standard deviations of squash."""
+    """Continuous actions; an actor learns to be the softmax of Q.
+
+    Networks: critic, obs (B, *obs) and actions (B, A) in [-1, 1] -> Q (B, 1); actor,
+    obs -> (B, 2A), the means and the logs of the standard deviations for squash.
+    """
 
     def build(self, size: int, hidden: int, critic: nn.Module | None = None,
               actor: nn.Module | None = None) -> None:
         self.low, self.high = map(self.tensor, self.bounds)
-        self.critic = critic or MLP(size + len(self.low), hidden, 1)
-        self.actor = actor or MLP(size, hidden, 2 * len(self.low))
+        self.critic = critic or MLP(size + len(self.low), hidden, 1, nn.ReLU)
+        self.actor = actor or MLP(size, hidden, 2 * len(self.low), nn.ReLU)
 
     def q(self, obs: Any, action: Any) -> Tensor:
         """Q(s,a), (B,)."""
@@ -582,13 +595,14 @@ def learn(
     callback: Callable[[int, dict[str, float]], Any] | None = None,
     agent: Agent | None = None,
 ) -> Agent:
-    """Train by the diary alone or, given an environment, by the learner's steps as well.
+    """Train by the diary alone or, given an environment, by the learner's steps too.
 
-    callback(step, info) hears of every log_every-th step. An agent given, new_agent's or
-    load's, keeps its own config, but for steps. Raises as Agent.update does.
+    callback(step, info) hears of every log_every-th step. An agent, new_agent's or
+    load's, goes on with its own config, but for steps. Raises as Agent.update does.
     """
     agent = agent or new_agent(demos, config)
-    c, g, last = agent.config, agent.generator, config.complete(demos.action_space).steps
+    c, g = agent.config, agent.generator
+    last = config.complete(demos.action_space).steps
     agent.check("diary", demos.observations.shape[1:], demos.action_space, demos.env_id)
     rows = Batch(*map(agent.tensor, (demos.observations, demos.actions,
                                      demos.next_observations, demos.terminations)))
@@ -599,8 +613,8 @@ def learn(
         agent.replay = Replay(space, old.count if old else 0)
         for column, kept in zip(space, old.rows if old else (), strict=False):
             column[: len(kept)] = kept
-        obs, _ = env.reset(seed=(c.seed << 32) + agent.episodes)  # so each episode starts:
-        for action in agent.trail:  # these actions lead back to where a checkpoint was
+        obs, _ = env.reset(seed=(c.seed << 32) + agent.episodes)
+        for action in agent.trail:  # from that reset they lead back to the checkpoint
             obs, *_ = env.step(np.asarray(action, env.action_space.dtype))
     policy = initial = None
     while agent.updates < last:
@@ -618,9 +632,10 @@ def learn(
             initial = starts[i]
         info = agent.update(expert.sample(c.batch_size, g), policy, initial)
         if agent.updates % c.log_every == 0 or agent.updates == last:
-            agent.history.append({k: float(x) for k, x in info.items()})
+            figures = {k: float(x) for k, x in info.items()}
+            agent.history.append({"step": agent.updates, **figures})
             if callback:
-                callback(agent.updates, agent.history[-1])
+                callback(agent.updates, figures)
     return agent
 
 def make(env: gym.Env | str, agent: Agent | None = None) -> gym.Env:
@@ -630,9 +645,11 @@ def make(env: gym.Env | str, agent: Agent | None = None) -> gym.Env:
     except (gym.error.Error, ImportError) as error:
         raise InputError(f"environment {env!r}: {error}") from error
     space = env.observation_space
-    need(isinstance(space, Box) and bounds(env.action_space), "observations", space, "Box")
+    need(isinstance(space, Box), "observation space", space, "Box")
+    bounds(env.action_space)
     if agent:
-        agent.check("environment", space.shape, env.action_space, env.spec and env.spec.id)
+        env_id = env.spec and env.spec.id
+        agent.check("environment", space.shape, env.action_space, env_id)
     return env
 
 def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> Demos:
@@ -664,11 +681,11 @@ def elder(env_id: str, seed: int = 0) -> Callable[[np.ndarray], np.ndarray]:
     """The built-in expert of CartPole-v1 or Pendulum-v1: obs (B, *obs) -> actions."""
     rng = np.random.default_rng(seed)
 
-    def cartpole(obs):  # push where the pole falls, softly drawn, so that the cart wanders
+    def cartpole(obs):  # push where the pole falls, drawn softly: so the cart wanders
         push_right = 1 / (1 + np.exp(-obs @ [1.5, 4.0, 50.0, 10.0]))
         return (rng.random(len(obs)) < push_right).astype(np.int64)
 
-    def pendulum(obs):  # swing up to the energy of standing still on top; there, balance
+    def pendulum(obs):  # swing to the energy of standing still on top; there, balance
         cos, sin, speed = obs.T
         angle = np.arctan2(sin, cos)
         swing = 0.5 * (15 - 15 * cos - speed**2 / 2) * np.where(speed < 0, -1, 1)
@@ -681,10 +698,11 @@ def elder(env_id: str, seed: int = 0) -> Callable[[np.ndarray], np.ndarray]:
     return elders[env_id]
 
 def load(path: str | os.PathLike, device: str = "auto", **networks: nn.Module) -> Agent:
-    """A checkpoint's agent, to act or learn on; a user's own networks are given again."""
+    """A checkpoint's agent, to act or learn on; own networks have to be given again."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        config, (low, high) = Config(**state["config"] | {"device": device}), state["bounds"]
+        config = Config(**state["config"] | {"device": device})
+        low, high = state["bounds"]
         space = Box(low.numpy(), high.numpy()) if low.ndim else Discrete(int(high) + 1)
         kind = SoftActorCritic if low.ndim else SoftQ
         agent = kind(state["obs_shape"], space, config, **networks)
@@ -694,16 +712,17 @@ def load(path: str | os.PathLike, device: str = "auto", **networks: nn.Module) -
             setattr(agent, name, state[name])
         if state["replay"]:
             agent.replay = Replay(Batch(*state["replay"][0]), state["replay"][1])
-        if len(state["generator"]) == len(agent.generator.get_state()):  # same device kind
+        if len(state["generator"]) == len(agent.generator.get_state()):  # same device
             agent.generator.set_state(state["generator"])
         return agent
-    except Exception as error:  # for bad bytes torch and pickle raise a dozen kinds
+    except Exception as error:  # for bad bytes torch and pickle raise many
         raise InputError(f"checkpoint {str(path)!r}: {error or repr(error)}") from error
 
 # ----------------------------------------------------------------------- command line
 
-REPORT = """env mode demos_episodes demos_transitions expert_return random_return return_mean
-    return_std episodes updates env_steps seconds updates_per_second reward_pearson out"""
+REPORT = """env mode demos_episodes demos_transitions expert_return random_return
+    return_mean return_std episodes updates env_steps seconds updates_per_second
+    reward_pearson out"""
 FLAGS = {  # and every field of Config
     "demos": "diary (.npz); without one, the environment's elder writes it",
     "episodes": "episodes of the diary, to record (1), or to evaluate (20)",
@@ -719,16 +738,17 @@ def main(argv: list[str] | None = None) -> int:
     jobs = "learn", "record", "evaluate", "reward"
     parser.add_argument("job", nargs="?", default="learn", choices=jobs)
     parser.add_argument("target", nargs="?", default="CartPole-v1",
-                        help="environment to learn or record; agent to evaluate or reward")
+                        help="environment (learn, record), agent (evaluate, reward)")
     for name, text in FLAGS.items():
         kind = int if name in ("episodes", "subsample") else str
         parser.add_argument("--" + name, type=kind, help=text)
-    for name, text in ("--online", "learn in the environment"), ("--json", "print JSON"):
-        parser.add_argument(name, action="store_true", help=text)
+    parser.add_argument("--online", action="store_true", help="learn in it too")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     for f in fields(Config):
-        kind = type(f.metadata["allowed"][0])
-        how = {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": kind}
-        parser.add_argument("--" + f.name.replace("_", "-"), help=f.metadata["text"], **how)
+        flag, kind = "--" + f.name.replace("_", "-"), type(f.metadata["allowed"][0])
+        boolean = {"action": argparse.BooleanOptionalAction}
+        parser.add_argument(flag, help=f.metadata["text"], **(
+            boolean if kind is bool else {"type": kind}))
     try:
         args = parser.parse_args(argv)
         report = dict.fromkeys(REPORT.split()) | run(args)
@@ -743,7 +763,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Diary, learning, hunt and rewards, each where a command line asks for it."""
-    given = {f.name: x for f in fields(Config) if (x := getattr(args, f.name)) is not None}
+    given = {f.name: getattr(args, f.name) for f in fields(Config)}
+    given = {k: x for k, x in given.items() if x is not None}
     job, config = args.job, Config(**given)
     for path in filter(None, (args.out, args.metrics)):
         write(path + ".try", lambda file: None)  # fail now, not after hours of learning
@@ -764,7 +785,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if job != "evaluate":
         report["expert_return"] = demos.returns().mean()
         demos = demos if args.subsample is None else demos.subsample(args.subsample)
-        report |= {"demos_episodes": int(demos.starts.sum()), "demos_transitions": len(demos)}
+        report["demos_episodes"] = int(demos.starts.sum())
+        report["demos_transitions"] = len(demos)
     if job == "record":
         need(args.out, "--out", args.out, "a file to write")
         demos.save(args.out)
@@ -774,17 +796,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         env = make(name, agent)
         report |= train(agent, demos, env if args.online else None, args)
         env.action_space.seed(config.seed)
-        draw = lambda obs: np.stack([env.action_space.sample() for _ in obs])  # noqa: E731
-        report["random_return"] = record(name, draw, 20, fresh).returns().mean()
+        chance = record(name, lambda obs: np.stack([
+            env.action_space.sample() for _ in obs]), 20, fresh)
+        report["random_return"] = chance.returns().mean()
     if job in ("learn", "evaluate"):
         episodes = 20 if job == "learn" or args.episodes is None else args.episodes
         returns = evaluate(agent, name, episodes, fresh)
         report |= {"return_mean": returns.mean(), "return_std": returns.std(),
                    "episodes": episodes, "updates": agent.updates}
     if job in ("learn", "reward"):
-        agent.check("diary", demos.observations.shape[1:], demos.action_space, demos.env_id)
-        reward = agent.reward(demos.observations, demos.actions, demos.next_observations,
-                              demos.terminations).cpu().numpy()
+        shape = demos.observations.shape[1:]
+        agent.check("diary", shape, demos.action_space, demos.env_id)
+        reward = agent.reward(
+            demos.observations, demos.actions, demos.next_observations,
+            demos.terminations).cpu().numpy()
         true = np.full(len(demos), np.nan) if demos.rewards is None else demos.rewards
         if np.ptp(true) > 0:  # a constant one correlates with nothing
             report["reward_pearson"] = np.corrcoef(reward, true)[0, 1]
@@ -804,13 +829,14 @@ def train(agent: Agent, demos: Demos, env: gym.Env | None, args: Any) -> dict[st
             bar.update(step - bar.n)
         if stop or step == agent.config.steps or step % 1000 < agent.config.log_every:
             if args.metrics:
-                write_csv(args.metrics, info, (past.values() for past in agent.history))
+                columns = agent.history[-1]
+                write_csv(args.metrics, columns, (x.values() for x in agent.history))
             if args.out:
                 agent.save(args.out)
         if stop:
             raise KeyboardInterrupt
 
-    usual = signal.signal(signal.SIGINT, lambda *_: stop.append(1))  # heeded between steps
+    usual = signal.signal(signal.SIGINT, lambda *_: stop.append(1))  # between two steps
     try:
         learn(demos, env, agent.config, callback, agent)
     finally:
