@@ -314,7 +314,7 @@ class Demos:
                 need(data["actions"].dtype.kind in "iu", "action space", "unknown",
                      "action_low and action_high in it, or load(..., action_space=...)")
                 if "n_actions" not in data:
-                    warnings.warn(f"{path}: no n_actions; the largest action is the last")
+                    warnings.warn(f"{path}: no n_actions; so the largest is the last")
                 n = data.get("n_actions", data["actions"].max(initial=0) + 1)
                 action_space = Discrete(int(n))
             env_id = str(data["env_id"]) if "env_id" in data else None
@@ -378,6 +378,13 @@ class Replay:
             column[self.count % len(column)] = torch.as_tensor(value)
         self.count += 1
 
+    def resized(self, capacity: int) -> Replay:
+        """The same rows with room for capacity in all."""
+        rows = Batch(*(x.new_zeros(capacity, *x.shape[1:]) for x in self.rows))
+        for new, old in zip(rows, self.rows, strict=True):
+            new[: len(self)] = old[: len(self)]
+        return Replay(rows, self.count)
+
     def sample(self, n: int, generator: torch.Generator) -> Batch:
         """n rows, uniform, with replacement."""
         i = torch.randint(len(self), (n,), generator=generator, device=generator.device)
@@ -440,8 +447,11 @@ class Agent(nn.Module):
         c, batch = self.config, expert
         if policy is not None:
             batch = Batch(*map(torch.cat, zip(expert, policy, strict=True)))
-        obs = batch.obs.float().requires_grad_(c.divergence == "wasserstein")
-        q = self.q(obs, batch.action)
+        obs, action = batch.obs.float(), batch.action
+        if c.divergence == "wasserstein":  # slopes in all but indices
+            obs, action = obs.detach().requires_grad_(), action.detach()
+            inputs = [obs, action.requires_grad_()] if action.ndim > 1 else [obs]
+        q = self.q(obs, action)
         with torch.set_grad_enabled(self.target is self.critic):  # else a semi-gradient
             next_value = self.value(batch.next_obs, self.target)
         loss, info = iq_loss(
@@ -452,7 +462,8 @@ class Agent(nn.Module):
             initial_value=None if initial is None else self.value(initial),
             absorbing_value=self.absorbing_value() if c.absorbing else None)
         if c.divergence == "wasserstein":
-            loss = loss + slope_penalty(q, obs)
+            slope = slope_penalty(q, *inputs)
+            loss, info["slope_term"] = loss + slope, slope.detach()
         self.optimizer.zero_grad()
         loss.backward()
         info |= self.improve(obs.detach())
@@ -608,11 +619,9 @@ def learn(
                                      demos.next_observations, demos.terminations)))
     expert, starts = Replay(rows, len(demos)), rows.obs[agent.tensor(demos.starts)]
     if env is not None:
-        env, old, size = make(env, agent), agent.replay, min(c.replay_size, last)
-        space = Batch(*(x.new_zeros(size, *x.shape[1:]) for x in rows))
-        agent.replay = Replay(space, old.count if old else 0)
-        for column, kept in zip(space, old.rows if old else (), strict=False):
-            column[: len(kept)] = kept
+        env, replay = make(env, agent), agent.replay or Replay(rows, 0)
+        size = replay.count + last - agent.updates
+        agent.replay = replay.resized(min(c.replay_size, size))
         obs, _ = env.reset(seed=(c.seed << 32) + agent.episodes)
         for action in agent.trail:  # from that reset they lead back to the checkpoint
             obs, *_ = env.step(np.asarray(action, env.action_space.dtype))
@@ -628,8 +637,8 @@ def learn(
                 next_obs, _ = env.reset(seed=(c.seed << 32) + agent.episodes)
             obs, policy = next_obs, agent.replay.sample(c.batch_size, g)
         if c.value_term == "initial":
-            i = torch.randint(len(starts), (c.batch_size,), generator=g, device=g.device)
-            initial = starts[i]
+            initial = starts[torch.randint(
+                len(starts), (c.batch_size,), generator=g, device=g.device)]
         info = agent.update(expert.sample(c.batch_size, g), policy, initial)
         if agent.updates % c.log_every == 0 or agent.updates == last:
             figures = {k: float(x) for k, x in info.items()}
@@ -772,11 +781,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     stored = args.target if job in ("evaluate", "reward") else args.resume or args.agent
     agent = load(stored, config.device) if stored else None
     name = args.env or agent.env_id if job in ("evaluate", "reward") else args.target
+    env = None if job == "reward" else make(name, agent)
     report, fresh = {"env": name, "out": args.out}, config.seed + 10**6  # unseen resets
     if args.demos or job == "reward":
         need(args.demos, "--demos", args.demos, "a diary")
-        space = agent.action_space if agent else make(name).action_space
-        demos = Demos.load(args.demos, space)
+        demos = Demos.load(args.demos, (agent or env).action_space)
         demos = demos if args.episodes is None else demos.take(args.episodes)
     elif job != "evaluate":
         policy = agent.act if args.agent else elder(name, config.seed)
@@ -793,7 +802,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if job == "learn":
         agent = agent or new_agent(demos, config)
         agent.config = replace(agent.config, **given)
-        env = make(name, agent)
+        make(env, agent)
+        agent.env_id = name
         report |= train(agent, demos, env if args.online else None, args)
         env.action_space.seed(config.seed)
         chance = record(name, lambda obs: np.stack([
