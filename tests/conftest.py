@@ -1,0 +1,12 @@
+"""What every test shares: iq.py on the path, one thread, hypothesis without a clock."""
+import sys
+from pathlib import Path
+
+import hypothesis
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+torch.set_num_threads(1)
+hypothesis.settings.register_profile("default run", deadline=None, max_examples=30)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("default run")
