@@ -96,7 +96,8 @@ class Config:
             x, allowed = getattr(self, f.name), f.metadata["allowed"]
             ok, kind = x in allowed, type(allowed[0])
             if kind in (int, float):
-                ok = type(x) in (int, kind) and allowed[0] <= x <= allowed[1]
+                ok = isinstance(x, (int, kind)) and not isinstance(x, bool)
+                ok = ok and allowed[0] <= x <= allowed[1]
                 allowed = f"{kind.__name__} from {allowed[0]} to {allowed[1]}"
             need(ok or x is f.default is None, f.name, repr(x), allowed)
         gpu = self.device != "cuda" or torch.cuda.is_available()
@@ -234,9 +235,10 @@ class Demos:
     env_id: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "action_space", usable(self.action_space))
         low, high = bounds(self.action_space)
         obs, n = np.shape(self.observations), np.shape(self.observations)[:1]
-        need(len(obs) > 1 and obs[0], "shape of observations", obs, "(N, ...), N > 0")
+        need(len(obs) > 1 and 0 not in obs, "shape of observations", obs, "(N, ...)")
         shapes = obs, n + self.action_space.shape, obs, n, n, n, n
         kinds = "fiu", "f" if np.ndim(low) else "iu", "fiu", "b", "b", "fiu", "iu"
         for name, shape, kind in zip(COLUMNS, shapes, kinds, strict=True):
@@ -245,10 +247,12 @@ class Demos:
                 need(x.shape == shape and x.dtype.kind in kind, name,
                      f"{x.dtype} {x.shape}", f"{shape}, dtype.kind in {kind}")
                 if "f" in kind and x.dtype != np.uint8:  # images stay bytes
-                    x = x.astype(np.float32, copy=False)
+                    with np.errstate(over="ignore"):
+                        x = x.astype(np.float32, copy=False)
                     finite = np.isfinite([x.min(), x.max()]).all()
-                    need(finite, name, "NaN or infinite somewhere", "finite numbers")
-                object.__setattr__(self, name, x)
+                    need(finite, name, "NaN or infinite in float32", "finite numbers")
+                wide = x.astype(np.int64, copy=False) if kind == "iu" else x
+                object.__setattr__(self, name, wide)
         bad = ((self.actions < low) | (self.actions > high)).reshape(*n, -1).any(1)
         row = bad.argmax()
         need(not bad[row], f"action {row}", self.actions[row], self.action_space)
@@ -306,10 +310,11 @@ class Demos:
     def load(cls, path: str | os.PathLike, action_space: Any = None) -> Demos:
         """Read an .npz; action_space for one that doesn't tell its own (InputError)."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                data = dict(file)
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                data = dict(arrays)
             if action_space is None and "action_low" in data and "action_high" in data:
-                action_space = Box(data["action_low"], data["action_high"])
+                low, high = (np.float32(data[f"action_{k}"]) for k in ("low", "high"))
+                action_space = Box(low, high)
             elif action_space is None:
                 need(data["actions"].dtype.kind in "iu", "action space", "unknown",
                      "action_low and action_high in it, or load(..., action_space=...)")
@@ -326,6 +331,8 @@ class Demos:
     @classmethod
     def from_minari(cls, dataset: Any) -> Demos:
         """Every episode of a minari.MinariDataset."""
+        seen = dataset.observation_space
+        need(isinstance(seen, Box), "observation space", seen, "Box")
         return cls.joined(dataset.action_space, dataset.env_spec, [
             (e.observations[:-1], e.actions, e.observations[1:], e.terminations,
              e.truncations, e.rewards, np.full(len(e.actions), e.id))
@@ -336,13 +343,19 @@ class Demos:
         columns = dict(zip(COLUMNS, map(np.concatenate, zip(*parts)), strict=True))
         return cls(action_space=space, env_id=spec and spec.id, **columns)
 
-def bounds(space: gym.Space) -> tuple[Any, Any]:
-    """The least and the greatest action; InputError for kinds that can't be learned."""
+def usable(space: gym.Space) -> Discrete | Box:
+    """The action space as agents know it; InputError for kinds they can't learn."""
     if isinstance(space, Discrete) and space.start == 0:
-        return 0, int(space.n) - 1
-    vector = isinstance(space, Box) and len(space.shape) == 1 and space.is_bounded()
-    need(vector, "action space", space, "Discrete from 0, or a bounded Box of one axis")
-    return space.low, space.high
+        return Discrete(space.n)
+    ok = isinstance(space, Box) and len(space.shape) == 1 and space.dtype.kind == "f"
+    need(ok and space.is_bounded(), "action space", space,
+         "Discrete from 0, or a bounded Box of floats with one axis")
+    return Box(np.float32(space.low), np.float32(space.high))
+
+def bounds(space: Discrete | Box) -> tuple[Any, Any]:
+    """The least and the greatest action."""
+    box = isinstance(space, Box)
+    return (space.low, space.high) if box else (0, int(space.n) - 1)
 
 def write(path: str | os.PathLike, put: Callable[[Any], Any]) -> None:
     """Let put(file) write the file, whole or not at all."""
@@ -418,8 +431,9 @@ class Agent(nn.Module):
         config: Config = Config(), env_id: str | None = None, **networks: nn.Module,
     ) -> None:
         super().__init__()
-        self.obs_shape, self.action_space, self.env_id = obs_shape, action_space, env_id
-        self.bounds, self.config = bounds(action_space), config.complete(action_space)
+        self.obs_shape, self.env_id = obs_shape, env_id
+        self.action_space = usable(action_space)
+        self.config = config.complete(self.action_space)
         gpu = config.device != "cpu" and torch.cuda.is_available()
         self.device = torch.device("cuda" if gpu else "cpu")
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
@@ -506,14 +520,14 @@ class Agent(nn.Module):
     def check(self, thing: str, obs_shape: Any, space: gym.Space, env_id: Any) -> None:
         """Raise InputError unless the agent is one for such observations, actions."""
         own = self.env_id or env_id, self.obs_shape, self.action_space
-        its = env_id or self.env_id, obs_shape, space
+        its = env_id or self.env_id, obs_shape, usable(space)
         need(its == own, thing, its, f"as the agent's, {own}")
 
     def save(self, path: str | os.PathLike) -> None:
         """Write all that learning on needs, without pickles, whole or not at all."""
         state = {k: getattr(self, k) for k in KEPT} | {
             "config": asdict(self.config), "weights": self.state_dict(), "replay": None,
-            "bounds": [torch.as_tensor(x) for x in self.bounds],
+            "bounds": [torch.as_tensor(x) for x in bounds(self.action_space)],
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state()}
         if self.replay:
@@ -559,13 +573,14 @@ class SoftActorCritic(Agent):
 
     def build(self, size: int, hidden: int, critic: nn.Module | None = None,
               actor: nn.Module | None = None) -> None:
-        self.low, self.high = map(self.tensor, self.bounds)
+        self.low, self.high = map(self.tensor, bounds(self.action_space))
         self.critic = critic or MLP(size + len(self.low), hidden, 1, nn.ReLU)
         self.actor = actor or MLP(size, hidden, 2 * len(self.low), nn.ReLU)
 
     def q(self, obs: Any, action: Any) -> Tensor:
         """Q(s,a), (B,)."""
-        unit = 2 * (self.tensor(action) - self.low) / (self.high - self.low) - 1
+        action = self.tensor(action).float()
+        unit = 2 * (action - self.low) / (self.high - self.low) - 1
         return self.critic(self.tensor(obs).float(), unit).squeeze(1)
 
     def value(self, obs: Any, critic: nn.Module | None = None) -> Tensor:
@@ -655,7 +670,7 @@ def make(env: gym.Env | str, agent: Agent | None = None) -> gym.Env:
         raise InputError(f"environment {env!r}: {error}") from error
     space = env.observation_space
     need(isinstance(space, Box), "observation space", space, "Box")
-    bounds(env.action_space)
+    usable(env.action_space)
     if agent:
         env_id = env.spec and env.spec.id
         agent.check("environment", space.shape, env.action_space, env_id)
