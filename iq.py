@@ -111,7 +111,7 @@ class Config:
 DEFAULTS = {
     Discrete: {"temperature": 1.0, "chi2_on": "expert", "value_term": "expert",
                "target_rate": 1.0, "steps": 5_000},
-    Box: {"temperature": 0.001, "chi2_on": "mixture", "value_term": "initial",
+    Box: {"temperature": 0.1, "chi2_on": "mixture", "value_term": "initial",
           "target_rate": 0.005, "steps": 10_000}}
 
 # ------------------------------------------------------------------------ mathematics
