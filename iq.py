@@ -319,7 +319,8 @@ class Demos:
                 need(data["actions"].dtype.kind in "iu", "action space", "unknown",
                      "action_low and action_high in it, or load(..., action_space=...)")
                 if "n_actions" not in data:
-                    warnings.warn(f"{path}: no n_actions; so the largest is the last")
+                    text = f"{path} has no n_actions: the largest action is the last"
+                    warnings.warn(text, stacklevel=2)
                 n = data.get("n_actions", data["actions"].max(initial=0) + 1)
                 action_space = Discrete(int(n))
             env_id = str(data["env_id"]) if "env_id" in data else None
@@ -392,7 +393,9 @@ class Replay:
         self.count += 1
 
     def resized(self, capacity: int) -> Replay:
-        """The same rows with room for capacity in all."""
+        """With room for capacity rows in all, unless there is or the ring is closed."""
+        if self.count > len(self) or capacity <= len(self):
+            return self
         rows = Batch(*(x.new_zeros(capacity, *x.shape[1:]) for x in self.rows))
         for new, old in zip(rows, self.rows, strict=True):
             new[: len(self)] = old[: len(self)]
@@ -519,8 +522,9 @@ class Agent(nn.Module):
 
     def check(self, thing: str, obs_shape: Any, space: gym.Space, env_id: Any) -> None:
         """Raise InputError unless the agent is one for such observations, actions."""
-        own = self.env_id or env_id, self.obs_shape, self.action_space
-        its = env_id or self.env_id, obs_shape, usable(space)
+        names = [str(x).rpartition(":")[2] for x in (self.env_id or env_id, env_id)]
+        own = names[0], self.obs_shape, self.action_space
+        its = names[1] if env_id else names[0], obs_shape, usable(space)
         need(its == own, thing, its, f"as the agent's, {own}")
 
     def save(self, path: str | os.PathLike) -> None:
@@ -791,11 +795,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     given = {k: x for k, x in given.items() if x is not None}
     job, config = args.job, Config(**given)
     for path in filter(None, (args.out, args.metrics)):
+        need(not os.path.isdir(path), "file to write", path, "no folder")
         write(path + ".try", lambda file: None)  # fail now, not after hours of learning
         os.remove(path + ".try")
-    stored = args.target if job in ("evaluate", "reward") else args.resume or args.agent
+    stored = {"learn": args.resume, "record": args.agent}.get(job, args.target)
     agent = load(stored, config.device) if stored else None
     name = args.env or agent.env_id if job in ("evaluate", "reward") else args.target
+    need(name or job == "reward", "environment", name, "one, by --env")
     env = None if job == "reward" else make(name, agent)
     report, fresh = {"env": name, "out": args.out}, config.seed + 10**6  # unseen resets
     if args.demos or job == "reward":
