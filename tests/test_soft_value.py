@@ -1,4 +1,4 @@
-"""The soft value V(s) = tau log sum_a exp(Q(s,a) / tau) and the policy it comes with."""
+"""The soft value V(s) = tau log sum_a exp(Q(s,a) / tau) and its policy."""
 import math
 
 import numpy as np
@@ -14,8 +14,11 @@ import iq
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 6))  # states, actions
 
 
+scales = st.sampled_from([0.1, 1.0, 30.0, 1e4])
+
+
 @st.composite
-def tables(draw, scale=st.sampled_from([0.1, 1.0, 30.0, 1e4])):
+def tables(draw, scale=scales):
     """Q (B, A) in float64."""
     return numbers(np.random.default_rng(draw(seeds)), *draw(sizes), scale=draw(scale))
 

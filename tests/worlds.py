@@ -142,6 +142,7 @@ def minimise(f, x: Tensor, gtol: float = 1e-9) -> Tensor:
     done = scipy.optimize.minimize(
         fun, x.numpy(), jac=jac, hess=hess, method="trust-exact",
         options={"gtol": gtol, "maxiter": 500})
+    assert np.abs(done.jac).max() < 1e-6, done.message
     return torch.tensor(done.x)
 
 
