@@ -1,0 +1,442 @@
+"""Whatever a file holds, it becomes a valid object or an InputError, nothing else.
+
+Each test spoils a small valid file in many ways. A crash would end the test run, is cut off by an alarm, and code that a file smuggles in would leave a mark.
+"""
+import contextlib
+import io
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tools import ENVS, KINDS, columns, config, diary
+
+import iq
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch and numpy warn of bad bytes
+many = settings(max_examples=700, deadline=None,
+                suppress_health_check=list(HealthCheck))
+some = settings(many, max_examples=300)
+
+
+class HangError(BaseException):
+    """Not an Exception, so that no handler for bad files takes it for one."""
+
+
+@contextlib.contextmanager
+def within(seconds):
+    def cut_off(*_):
+        raise HangError(f"not done in {seconds} s")
+
+    usual = signal.signal(signal.SIGALRM, cut_off)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, usual)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory():
+    """Three GB more than now: no file is to take all of the machine's memory."""
+    usual = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + 3 * 2**30, usual[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, usual)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("attack")
+
+
+def members(content):
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def archive(parts):
+    """A zip with right checksums, so that what is inside is read."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as out:
+        for name, content in parts.items():
+            out.writestr(name, content)
+    return file.getvalue()
+
+
+def diary_bytes(kind):
+    file = io.BytesIO()
+    np.savez(file, **columns(diary(kind, episodes=2)))
+    return file.getvalue()
+
+
+def agent_bytes(kind):
+    agent = iq.learn(diary(kind), ENVS[kind], config(steps=3, hidden=4, replay_size=5))
+    file = io.BytesIO()
+    iq_write, iq.write = iq.write, lambda path, put: put(file)
+    try:
+        agent.save("nowhere")
+    finally:
+        iq.write = iq_write
+    return file.getvalue()
+
+
+DIARIES = {kind: diary_bytes(kind) for kind in KINDS}
+AGENTS = {kind: agent_bytes(kind) for kind in KINDS}
+
+# ---------------------------------------------------------------- ways to spoil bytes
+
+where = st.floats(0, 1)
+flip = st.tuples(st.just("flip"), where, st.integers(1, 255))
+cut = st.tuples(st.just("cut"), where, where)
+insert = st.tuples(st.just("insert"), where, st.binary(min_size=1, max_size=30))
+copy = st.tuples(st.just("copy"), where, where)
+end = st.tuples(st.just("end"), where, st.none())
+spoiling = st.lists(st.one_of(flip, flip, flip, cut, insert, copy, end), min_size=1,
+                    max_size=6)
+
+
+def spoil(content, steps):
+    x = bytearray(content)
+    for what, at, how in steps:
+        i = int(at * (len(x) - 1)) if x else 0
+        if what == "flip" and x:
+            x[i] ^= how
+        elif what == "cut":
+            del x[i:i + 1 + int(how * 40)]
+        elif what == "insert":
+            x[i:i] = how
+        elif what == "copy":
+            j = int(how * len(x))
+            x[j:j + 20] = x[i:i + 20]
+        elif what == "end":
+            del x[i:]
+    return bytes(x)
+
+
+# ------------------------------------------------------------------- what is promised
+
+def check_diary(path):
+    """Load within seconds; what is returned is checked by other means than iq.py's."""
+    try:
+        with within(10):
+            demos = iq.Demos.load(path)
+    except iq.InputError as error:
+        assert str(path) in str(error)
+        return None
+    n, space = len(demos), demos.action_space
+    assert n > 0 and demos.observations.shape == demos.next_observations.shape
+    assert demos.observations.ndim > 1
+    for name in iq.COLUMNS:
+        x = getattr(demos, name)
+        if x is not None:
+            assert len(x) == n and x.dtype.kind in "fiub"
+            assert np.isfinite(x.astype(float)).all()
+        if x is not None and not name.endswith(("observations", "actions")):
+            assert x.shape == (n,)
+    assert demos.actions.shape == (n, *space.shape)
+    assert demos.terminations.dtype == demos.truncations.dtype == bool
+    assert (demos.actions >= getattr(space, "low", 0)).all()
+    assert (demos.actions <= getattr(space, "high", getattr(space, "n", 1) - 1)).all()
+    assert demos.env_id is None or type(demos.env_id) is str
+    assert demos.returns().shape == (demos.starts.sum(),)
+    return demos
+
+
+def check_agent(path):
+    try:
+        with within(10):
+            agent = iq.load(path, device="cpu")
+    except iq.InputError as error:
+        assert str(path) in str(error)
+        return None
+    shape, space = agent.obs_shape, agent.action_space
+    obs = torch.zeros(3, *shape)
+    assert isinstance(space, (Discrete, Box))
+    assert agent.act(obs).shape == (3, *space.shape)
+    with torch.no_grad():
+        assert agent.value(obs).shape == agent.q(obs, agent.act(obs)).shape == (3,)
+    for name in "updates", "episodes":
+        assert type(getattr(agent, name)) is int and getattr(agent, name) >= 0, name
+    assert agent.env_id is None or type(agent.env_id) is str
+    if agent.replay is not None:
+        rows, n = agent.replay.rows, len(agent.replay)
+        assert type(agent.replay.count) is int and 0 <= n <= len(rows.obs)
+        shapes = shape, space.shape, shape, ()
+        for x, one in zip(rows, shapes, strict=True):
+            assert x.shape == (len(rows.obs), *one)
+        assert rows.terminated.dtype == torch.bool
+        if n:
+            agent.replay.sample(4, agent.generator)
+    return agent
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_files_to_be_spoiled_are_valid_ones(kind, folder):
+    path = folder / "file"
+    for content in DIARIES[kind], archive(members(DIARIES[kind])):
+        path.write_bytes(content)
+        assert check_diary(path) is not None
+    for content in AGENTS[kind], archive(members(AGENTS[kind])):
+        path.write_bytes(content)
+        assert check_agent(path).replay.count == 3
+
+
+# ---------------------------------------------------------------------- spoiled bytes
+
+@many
+@given(kind=st.sampled_from(KINDS), steps=spoiling)
+def test_a_diary_with_spoiled_bytes(folder, kind, steps):
+    path = folder / "diary.npz"
+    path.write_bytes(spoil(DIARIES[kind], steps))
+    check_diary(path)
+
+
+@many
+@given(kind=st.sampled_from(KINDS), member=where, steps=spoiling, header=st.booleans())
+def test_a_diary_whose_arrays_are_spoiled_beneath_right_checksums(
+        folder, kind, member, steps, header):
+    parts = members(DIARIES[kind])
+    name = sorted(parts)[int(member * (len(parts) - 1))]
+    x = parts[name]
+    size = 128 if header else len(x)
+    parts[name] = spoil(x[:size], steps) + x[size:]
+    path = folder / "diary.npz"
+    path.write_bytes(archive(parts))
+    check_diary(path)
+
+
+numbers = st.one_of(st.integers(-3, 9), st.integers(-2**70, 2**70), st.booleans())
+HEADERS = st.one_of(
+    st.builds("{{'descr': {!r}, 'fortran_order': {}, 'shape': {}}}".format,
+              st.sampled_from(["<f4", ">f8", "|O", "|b1", "<i8", "|V0", "<U999999999",
+                               "<f16", "<c8", "<M8[s]", "|S0", [("a", "<f4")], "nope"]),
+              st.booleans(), st.lists(numbers, max_size=4).map(tuple)),
+    st.sampled_from(["(" * 5000, "{" * 300, "[" * 90 + "]" * 90, "1" * 9000, "{}",
+                     "__import__('os').abort()", "-" * 9000 + "1", "{'descr': {}}",
+                     "9**9**9", "'a'" * 2000, "{'shape': 1e999}"]),
+    st.text(max_size=80))
+
+
+@some
+@given(kind=st.sampled_from(KINDS), name=st.sampled_from(iq.COLUMNS), header=HEADERS,
+       version=st.sampled_from([b"\1\0", b"\2\0", b"\3\0", b"\4\0"]), lie=st.booleans())
+@example("discrete", "rewards", "{'descr': '<f8', 'fortran_order': False, "
+         "'shape': (1000000000000,)}", b"\1\0", False)
+def test_a_diary_with_hostile_array_headers(folder, kind, name, header, version, lie):
+    text = header.encode("utf8", "replace") + b"\n"
+    size = len(text) * 7 if lie else len(text)
+    length = size.to_bytes(2 if version == b"\1\0" else 4, "little", signed=False)
+    parts = members(DIARIES[kind])
+    old = parts[f"{name}.npy"]
+    parts[f"{name}.npy"] = b"\x93NUMPY" + version + length + text + old[128:]
+    path = folder / "diary.npz"
+    path.write_bytes(archive(parts))
+    check_diary(path)
+
+
+anything = st.one_of(
+    st.integers(-3, 3), st.integers(-2**63, 2**63 - 1), st.floats(), st.booleans(),
+    st.text(max_size=9), st.binary(max_size=9), st.lists(st.integers(0, 2), max_size=9),
+    st.lists(st.floats(width=32), max_size=9)).map(np.array)
+
+
+@some
+@given(kind=st.sampled_from(KINDS), changes=st.dictionaries(
+    st.sampled_from([*iq.COLUMNS, "env_id", "n_actions", "action_low", "action_high"]),
+    anything, min_size=1, max_size=3))
+def test_a_diary_with_any_other_arrays_in_it(folder, kind, changes):
+    path = folder / "diary.npz"
+    with np.load(io.BytesIO(DIARIES[kind])) as file:
+        np.savez(path, **dict(file) | changes)
+    check_diary(path)
+
+
+@many
+@given(kind=st.sampled_from(KINDS), steps=spoiling)
+def test_a_checkpoint_with_spoiled_bytes(folder, kind, steps):
+    path = folder / "agent.pt"
+    path.write_bytes(spoil(AGENTS[kind], steps))
+    check_agent(path)
+
+
+@many
+@given(kind=st.sampled_from(KINDS), steps=spoiling)
+def test_a_checkpoint_whose_pickle_is_spoiled_beneath_right_checksums(
+        folder, kind, steps):
+    parts = members(AGENTS[kind])
+    name, = (x for x in parts if x.endswith("data.pkl"))
+    parts[name] = spoil(parts[name], steps)
+    path = folder / "agent.pt"
+    path.write_bytes(archive(parts))
+    check_agent(path)
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=st.one_of(st.binary(max_size=300),
+                         st.binary(max_size=100).map(lambda x: b"PK\3\4" + x),
+                         st.binary(max_size=100).map(lambda x: b"\x93NUMPY\1\0" + x),
+                         st.binary(max_size=100).map(lambda x: b"\x80\2" + x)))
+def test_noise_is_neither_a_diary_nor_a_checkpoint(folder, content):
+    path = folder / "noise"
+    path.write_bytes(content)
+    assert check_diary(path) is None and check_agent(path) is None
+
+
+# ----------------------------------------------------------- checkpoints that lie
+
+def put(value, *keys):
+    def change(state):
+        for key in keys[:-1]:
+            state = state[key]
+        state[keys[-1]] = value
+    return change
+
+
+LIES = {
+    **{f"{k} is {x!r}": put(x, k)
+       for k in ("updates", "episodes") for x in (-1, "many", 0.5, None, [])},
+    **{f"env_id is {x!r}": put(x, "env_id") for x in (3, [], b"bytes")},
+    **{f"obs_shape is {x!r}": put(x, "obs_shape")
+       for x in ((3,), (), (2, 2), "ab", None, 2, (-2,), (1.0, 2.0), (2**40,))},
+    **{f"{k} is {x!r}": put(x, "config", k)
+       for k, x in (("gamma", 2.0), ("hidden", 5), ("hidden", 2**14), ("hidden", 2**16),
+                    ("steps", "all"), ("divergence", "none"), ("temperature", float("nan")),
+                    ("unheard", 1), ("seed", -1))},
+    **{f"no {k}": lambda state, k=k: state.pop(k)
+       for k in ("config", "weights", "obs_shape", "replay", "generator", "updates")},
+    "weights of another shape": lambda state: state["weights"].update(
+        {k: x[..., None] for k, x in state["weights"].items()}),
+    "a weight too many": put(torch.zeros(1), "weights", "more"),
+    "a weight that is none": lambda state: state["weights"].update(
+        dict.fromkeys(state["weights"])),
+    "replay of nothing": put(((), 3), "replay"),
+    "replay without rows": put(([torch.zeros(0)] * 4, 3), "replay"),
+    "replay of other shapes": put(([torch.zeros(3, 7)] * 4, 3), "replay"),
+    "replay of words": put(("rows", "count"), "replay"),
+    "replay counted as -1": lambda state: state.update(replay=(state["replay"][0], -1)),
+    "replay counted in words": lambda state: state.update(
+        replay=(state["replay"][0], "3")),
+    "replay of different lengths": lambda state: state.update(
+        replay=([x[: i + 1] for i, x in enumerate(state["replay"][0])], 3)),
+    "a generator of noise": put(torch.zeros(3, dtype=torch.uint8), "generator"),
+    "bounds of words": put(["low", "high"], "bounds"),
+    "bounds the wrong way": lambda state: state.update(bounds=state["bounds"][::-1]),
+    "infinite bounds": put([torch.tensor([-torch.inf]), torch.tensor([torch.inf])],
+                           "bounds"),
+    "more actions than there is memory": put([torch.tensor(0), torch.tensor(2**40)],
+                                             "bounds"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", LIES)
+def test_a_checkpoint_that_lies_about_itself(folder, kind, name):
+    path = folder / "agent.pt"
+    state = torch.load(io.BytesIO(AGENTS[kind]), weights_only=True)
+    LIES[name](state)
+    torch.save(state, path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    agent = check_agent(path)
+    if agent is not None:  # then it can be saved, loaded and learned on with
+        agent.save(path)
+        assert check_agent(path) is not None
+        if agent.env_id in (None, ENVS[kind]) and agent.obs_shape == (2,):
+            more = config(steps=agent.updates + 1)
+            assert iq.learn(diary(kind), ENVS[kind], more, agent=agent) is agent
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 500_000, f"{grown} kB of memory for a file of 20"
+
+
+@pytest.mark.parametrize("content", [
+    {}, [], None, 3, "words", {"config": {}}, torch.zeros(3),
+    {"weights": {}, "config": {}, "bounds": [], "obs_shape": ()}], ids=repr)
+def test_a_foreign_checkpoint_is_refused(folder, content):
+    path = folder / "foreign.pt"
+    torch.save(content, path)
+    assert check_agent(path) is None
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    assert check_agent(path) is None
+
+
+# ------------------------------------------------------------------------ smuggled code
+
+class Smuggled:
+    """On unpickling, calls a function that leaves a mark."""
+
+    def __init__(self, call, *arguments):
+        self.call = call, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def hostile(mark):
+    yield Smuggled(os.system, f"touch {mark}")
+    yield Smuggled(eval, f"open({str(mark)!r}, 'w')")
+    yield Smuggled(exec, f"open({str(mark)!r}, 'w')")
+    yield Smuggled(open, str(mark), "w")
+    yield Smuggled(subprocess.Popen, ["touch", str(mark)])
+    yield Smuggled(os.mkdir, str(mark))
+
+
+def test_the_smuggled_code_would_leave_its_mark(tmp_path):
+    mark = tmp_path / "mark"
+    with contextlib.suppress(Exception):
+        pickle.loads(pickle.dumps(Smuggled(os.mkdir, str(mark))))
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("i", range(6))
+def test_no_code_is_run_from_a_diary(tmp_path, i):
+    path, mark = tmp_path / "diary.npz", tmp_path / "mark"
+    thing = list(hostile(mark))[i]
+    for key in (*iq.COLUMNS, "n_actions", "env_id", "note"):
+        held = np.empty(1, object)
+        held[0] = thing
+        np.savez(path, **columns(diary()) | {key: held})
+        assert check_diary(path) is None, key
+    path.write_bytes(pickle.dumps(thing))
+    assert check_diary(path) is None
+    np.save(open(path, "wb"), held, allow_pickle=True)
+    assert check_diary(path) is None and os.listdir(tmp_path) == ["diary.npz"]
+
+
+@pytest.mark.parametrize("i", range(6))
+def test_no_code_is_run_from_a_checkpoint(tmp_path, i):
+    path, mark = tmp_path / "agent.pt", tmp_path / "mark"
+    thing = list(hostile(mark))[i]
+    state = torch.load(io.BytesIO(AGENTS["discrete"]), weights_only=True)
+    for content in [thing, *(state | {key: thing} for key in state)]:
+        for new in True, False:
+            torch.save(content, path, _use_new_zipfile_serialization=new)
+            assert check_agent(path) is None
+    for protocol in range(5):
+        path.write_bytes(pickle.dumps(thing, protocol))
+        assert check_agent(path) is None
+    assert os.listdir(tmp_path) == ["agent.pt"]
+
+
+def test_no_code_is_run_from_the_command_line_either(tmp_path, capsys):
+    path, mark = tmp_path / "agent.pt", tmp_path / "mark"
+    torch.save(Smuggled(os.mkdir, str(mark)), path)
+    for argv in (["evaluate", str(path)],
+                 ["learn", "CartPole-v1", "--resume", str(path)],
+                 ["reward", str(path), "--demos", str(path)],
+                 ["record", "CartPole-v1", "--agent", str(path), "--out",
+                  str(tmp_path / "d.npz")]):
+        assert iq.main(argv) == 2
+        out, errors = capsys.readouterr()
+        assert out == "" and errors.count("\n") == 1 and "agent.pt" in errors
+    assert os.listdir(tmp_path) == ["agent.pt"]
