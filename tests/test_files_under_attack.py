@@ -1,6 +1,7 @@
 """Whatever a file holds, it becomes a valid object or an InputError, nothing else.
 
-Each test spoils a small valid file in many ways. A crash would end the test run, is cut off by an alarm, and code that a file smuggles in would leave a mark.
+Each test spoils a small valid file in many ways. A crash would end the test run; an
+alarm cuts off what hangs; code that a file smuggles in would leave a mark.
 """
 import contextlib
 import io
@@ -312,8 +313,8 @@ LIES = {
        for x in ((3,), (), (2, 2), "ab", None, 2, (-2,), (1.0, 2.0), (2**40,))},
     **{f"{k} is {x!r}": put(x, "config", k)
        for k, x in (("gamma", 2.0), ("hidden", 5), ("hidden", 2**14), ("hidden", 2**16),
-                    ("steps", "all"), ("divergence", "none"), ("temperature", float("nan")),
-                    ("unheard", 1), ("seed", -1))},
+                    ("steps", "all"), ("divergence", "none"),
+                    ("temperature", float("nan")), ("unheard", 1), ("seed", -1))},
     **{f"no {k}": lambda state, k=k: state.pop(k)
        for k in ("config", "weights", "obs_shape", "replay", "generator", "updates")},
     "weights of another shape": lambda state: state["weights"].update(
