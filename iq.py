@@ -777,6 +777,8 @@ def main(argv: list[str] | None = None) -> int:
         boolean = {"action": argparse.BooleanOptionalAction}
         parser.add_argument(flag, help=f.metadata["text"], **(
             boolean if kind is bool else {"type": kind}))
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)  # networks this small only lose by more
     try:
         args = parser.parse_args(argv)
         report = dict.fromkeys(REPORT.split()) | run(args)
