@@ -120,10 +120,11 @@ def steps(world, reward, tau, worth):
     """Soft value iteration with the absorbing state written out, by iq.py: Q."""
     s, a = world.shape
     onward = torch.cat([world.on(), 1 - world.on().sum(2, keepdim=True)], 2)
-    q, worth = torch.zeros(s, a, dtype=torch.float64), torch.as_tensor(worth)
+    q = torch.zeros(s, a, dtype=torch.float64)
+    worth = torch.tensor(worth, dtype=torch.float64)
     never = torch.zeros(s + 1, dtype=torch.bool)
     for _ in range(400):
-        v = iq.soft_value(written_out(q, worth.double()), tau)
+        v = iq.soft_value(written_out(q, worth), tau)
         later = iq.soft_bellman(torch.zeros_like(v), v, never, world.gamma)
         q = reward + onward @ later
     return q
