@@ -1,9 +1,11 @@
 """The command line: what it prints, what it writes, and what it refuses."""
+import contextlib
 import csv
 import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from dataclasses import fields
@@ -149,7 +151,8 @@ def test_record_writes_a_diary_of_an_agent(here, report, kind):
 
 
 def test_reward_writes_what_the_agent_recovers_beside_the_truth(here, report):
-    answer = report("reward", "discrete.pt", "--demos", "discrete.npz", "--out", "r.csv")
+    answer = report("reward", "discrete.pt", "--demos", "discrete.npz",
+                    "--out", "r.csv")
     demos, agent = diary("discrete"), iq.load("discrete.pt", "cpu")
     rows = np.array(list(csv.reader(open("r.csv")))[1:], float)
     recovered = agent.reward(demos.observations, demos.actions,
@@ -272,7 +275,7 @@ learn Walk-v0 --demos nan.npz # nan.npz & observations
 learn Walk-v0 --demos pickled.npz # pickled.npz
 learn Walk-v0 --demos short.npz # short.npz & rewards
 learn Walk-v0 --demos keyless.npz # keyless.npz & terminations
-learn Walk-v0 --demos wild.npz # wild.npz & action 0 is 7
+learn Walk-v0 --demos wild.npz # wild.npz & Discrete(2)
 learn Walk-v0 --demos folder # folder
 learn Walk-v0 --demos discrete.pt # discrete.pt
 learn Walk-v0 --demos continuous.npz # continuous.npz
@@ -368,9 +371,9 @@ def test_bad_input_gets_one_line_and_exit_2_and_harms_no_file(
 
 
 @pytest.mark.parametrize("name", ODD)
-@pytest.mark.parametrize("job", [["learn", "--demos", "discrete.npz"],
-                                 ["record", "--agent", "discrete.pt", "--out", "d.npz"]],
-                         ids=["learn", "record"])
+@pytest.mark.parametrize("job", [
+    ["learn", "--demos", "discrete.npz"],
+    ["record", "--agent", "discrete.pt", "--out", "d.npz"]], ids=["learn", "record"])
 def test_spaces_that_can_not_be_learned_are_refused_by_name(here, capsys, job, name):
     assert iq.main([job[0], name, *job[1:]]) == 2
     errors = capsys.readouterr().err
@@ -446,8 +449,10 @@ def test_copied_alone_into_an_empty_folder_the_file_runs(tmp_path):
 
 def test_on_a_terminal_there_is_a_progress_bar_with_live_figures(here):
     pytest.importorskip("tqdm")
-    pty = pytest.importorskip("pty")
+    pty, fcntl = pytest.importorskip("pty"), pytest.importorskip("fcntl")
     above, below = pty.openpty()
+    fcntl.ioctl(below, pytest.importorskip("termios").TIOCSWINSZ,
+                struct.pack("HHHH", 24, 120, 0, 0))
     code = "import sys, tools, iq; sys.exit(iq.main(sys.argv[1:]))"
     path = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
     with subprocess.Popen(
@@ -456,10 +461,13 @@ def test_on_a_terminal_there_is_a_progress_bar_with_live_figures(here):
             env=os.environ | {"PYTHONPATH": path}) as child:
         out, _ = child.communicate()
     os.close(below)
-    shown = os.read(above, 10_000).decode()
+    shown = b""
+    with contextlib.suppress(OSError):  # which tells the end
+        while more := os.read(above, 4096):
+            shown += more
     os.close(above)
     assert child.returncode == 0 and list(json.loads(out)) == KEYS
-    assert "20/20" in shown and "loss=" in shown
+    assert b"20/20" in shown and b"loss=" in shown
 
 
 def test_the_header_tells_a_copied_file_what_it_needs():
