@@ -729,17 +729,26 @@ def load(path: str | os.PathLike, device: str = "auto", **networks: nn.Module) -
     """A checkpoint's agent, to act or learn on; own networks have to be given again."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        config = Config(**state["config"] | {"device": device})
+        config, obs = Config(**state["config"] | {"device": device}), state["obs_shape"]
         low, high = state["bounds"]
+        stored = sum(x.numel() for x in state["weights"].values())
+        told = config.hidden * (config.hidden + math.prod(obs))  # not yet allocated
+        need(networks or told <= stored, "size of networks", told, f"{stored} stored")
         space = Box(low.numpy(), high.numpy()) if low.ndim else Discrete(int(high) + 1)
-        kind = SoftActorCritic if low.ndim else SoftQ
-        agent = kind(state["obs_shape"], space, config, **networks)
+        agent = (SoftActorCritic if low.ndim else SoftQ)(obs, space, config, **networks)
         agent.load_state_dict(state["weights"])
         agent.optimizer.load_state_dict(state["optimizer"])
-        for name in KEPT:
-            setattr(agent, name, state[name])
+        kinds = tuple, (str, type(None)), int, int, list, list
+        for name, kind in zip(KEPT, kinds, strict=True):
+            x = state[name]
+            need(isinstance(x, kind) and (kind is not int or x >= 0), name, x, kind)
+            setattr(agent, name, x)
         if state["replay"]:
-            agent.replay = Replay(Batch(*state["replay"][0]), state["replay"][1])
+            (rows, count), n = state["replay"], len(state["replay"][0][0])
+            want = [(n, *obs), (n, *space.shape), (n, *obs), (n,)]
+            ok = type(count) is int and count >= n > 0 and rows[3].dtype == torch.bool
+            need(ok and want == [x.shape for x in rows], "replay", count, want)
+            agent.replay = Replay(Batch(*map(agent.tensor, rows)), count)
         if len(state["generator"]) == len(agent.generator.get_state()):  # same device
             agent.generator.set_state(state["generator"])
         return agent
