@@ -1,10 +1,10 @@
 """What the README says is so."""
 
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
+import tomllib
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -31,7 +31,8 @@ def test_each_command_is_one_line_that_does_all_the_set_up(heading):
 
 
 def test_the_header_of_iq_py_names_what_pyproject_names():
-    block = re.search(r"(?m)^# /// script\n((?:# .*\n)+?)# ///$", (ROOT / "iq.py").read_text())
+    source = (ROOT / "iq.py").read_text()
+    block = re.search(r"(?m)^# /// script\n((?:# .*\n)+?)# ///$", source)
     header = tomllib.loads(re.sub(r"(?m)^# ?", "", block.group(1)))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert header["dependencies"] == project["dependencies"]
