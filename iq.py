@@ -865,22 +865,26 @@ def train(agent: Agent, demos: Demos, env: gym.Env | None, args: Any) -> dict[st
     done, start, stop = agent.updates, time.monotonic(), []
     bar = tqdm and tqdm(initial=done, total=agent.config.steps, disable=None)
 
+    def save() -> None:
+        if args.metrics and agent.history:
+            rows = (x.values() for x in agent.history)
+            write_csv(args.metrics, agent.history[-1], rows)
+        if args.out:
+            agent.save(args.out)
+
     def callback(step: int, info: dict[str, float]) -> None:
         if bar:
             bar.set_postfix(loss=info["loss"], episodes=agent.episodes)
             bar.update(step - bar.n)
-        if stop or step == agent.config.steps or step % 1000 < agent.config.log_every:
-            if args.metrics:
-                columns = agent.history[-1]
-                write_csv(args.metrics, columns, (x.values() for x in agent.history))
-            if args.out:
-                agent.save(args.out)
+        if stop or step % 1000 < agent.config.log_every:
+            save()
         if stop:
             raise KeyboardInterrupt
 
     usual = signal.signal(signal.SIGINT, lambda *_: stop.append(1))  # between two steps
     try:
         learn(demos, env, agent.config, callback, agent)
+        save()
     finally:
         signal.signal(signal.SIGINT, usual)
     seconds = time.monotonic() - start
