@@ -453,6 +453,22 @@ def test_the_actor_s_loss_does_not_reach_the_critic():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("absorbing", [False, True])
+def test_an_update_reads_no_state_after_a_terminal_row_and_each_one_after_another(
+        kind, absorbing):
+    rows = some_rows(kind, 1)
+    weights = {}
+    for which, there in ("none", 0), ("ended", rows.terminated), (
+            "others", ~rows.terminated):
+        agent = an_agent(kind, absorbing=absorbing)
+        elsewhere = 3 * torch.as_tensor(there).float().expand(4)[:, None]
+        agent.update(rows._replace(next_obs=rows.next_obs + elsewhere))
+        weights[which] = [x.grad for x in agent.critic.parameters()]
+    assert all(map(torch.equal, weights["none"], weights["ended"]))
+    assert not all(map(torch.equal, weights["none"], weights["others"]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_gradient_comes_to_the_diary_or_replay(kind):
     agent, rows = an_agent(kind, divergence="wasserstein"), some_rows(kind, 1)
     agent.update(rows)

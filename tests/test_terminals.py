@@ -231,3 +231,20 @@ def test_an_agent_s_reward_reads_no_state_after_the_end_and_each_one_before(kind
     if kind == "continuous":  # V is drawn anew, so only the ends stand still
         assert (change[rows.terminated] == 0).all()
     assert ((change > 1e-6) == ~rows.terminated).all()
+
+
+@pytest.mark.parametrize("kind", ["discrete", "continuous"])
+def test_a_time_limit_is_no_end_a_learner_takes_no_note_of_it(kind):
+    rows = last_rows(None, kind)
+    agents = {}
+    for flag in "neither", "truncations", "terminations":
+        flags = {"terminations": np.zeros(4, bool), "truncations": np.zeros(4, bool)}
+        flags |= {flag: np.ones(4, bool)} if flag in flags else {}
+        agent = agent_of(kind)
+        demos = iq.Demos(
+            rows.obs.numpy(), rows.action.numpy(), rows.next_obs.numpy(),
+            action_space=agent.action_space, episode_ids=np.arange(4), **flags)
+        iq.learn(demos, agent=agent, config=iq.Config(steps=1, device="cpu"))
+        agents[flag] = agent.q(rows.obs, rows.action).detach()
+    assert torch.equal(agents["neither"], agents["truncations"])
+    assert not torch.equal(agents["neither"], agents["terminations"])
