@@ -142,6 +142,23 @@ def show_code(*things) -> None:
                          + inspect.cleandoc("\n" + "".join(lines)) + "\n```"))
 
 
+def show_name(*names: str) -> None:
+    """The lines of iq.py that give names their values, with the comments right above."""
+    import ast
+
+    import iq
+    source = inspect.getsource(iq)
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        for target in getattr(node, "targets", [getattr(node, "target", None)]):
+            if getattr(target, "id", None) in names:
+                first = node.lineno - 1
+                while lines[first - 1].startswith("#"):
+                    first -= 1
+                display(Markdown(f"`iq.py`, line {first + 1}\n\n```python\n"
+                                 + "\n".join(lines[first:node.end_lineno]) + "\n```"))
+
+
 def table(rows: list[dict], caption: str = "", digits: int = 3) -> None:
     """A table of numbers and words, one dict a row."""
     def cell(x):
