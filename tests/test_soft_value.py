@@ -166,6 +166,17 @@ def test_an_action_at_minus_infinity_is_no_action(q, tau, seed):
 
 
 @given(tables(), temperatures)
+def test_actions_are_along_the_last_axis_however_many_axes_are_before_it(q, tau):
+    v, log_pi = iq.soft_value(q, tau), iq.soft_policy(q, tau)
+    for i in range(len(q)):
+        torch.testing.assert_close(iq.soft_value(q[i], tau), v[i])
+        torch.testing.assert_close(iq.soft_policy(q[i], tau), log_pi[i])
+    stack = torch.stack([q, q + 1])  # (2, B, A)
+    torch.testing.assert_close(iq.soft_value(stack, tau)[0], v)
+    torch.testing.assert_close(iq.soft_policy(stack, tau)[0], log_pi)
+
+
+@given(tables(), temperatures)
 def test_the_value_of_a_single_action_is_that_action_s(q, tau):
     assert torch.equal(iq.soft_value(q[:, :1], tau), q[:, 0])
     assert torch.equal(iq.soft_policy(q[:, :1], tau), torch.zeros_like(q[:, :1]))
