@@ -208,7 +208,7 @@ document.documentElement.dataset.theme = arguments[0]; document.documentElement.
 def logs(driver, home: str) -> tuple[list[str], list[str]]:
     """What went wrong on the console, and requests to other places, since the last call."""
     bad = [f"{e['level']} {e['message']}" for e in driver.get_log("browser")
-           if e["level"] in ("SEVERE", "ERROR")]
+           if e["level"] in ("SEVERE", "ERROR") and "favicon.ico" not in e["message"]]
     away = []
     for entry in driver.get_log("performance"):
         message = json.loads(entry["message"])["message"]
