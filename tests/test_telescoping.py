@@ -67,7 +67,7 @@ def test_weighted_by_their_discount_the_rows_of_an_episode_that_ends_are_exact(
     time = torch.arange(len(v) - 1)
     ended = time == len(v) - 2
     drops = iq.inverse_bellman(v[:-1], v[1:], ended, gamma)
-    torch.testing.assert_close((gamma**time * drops).sum(), v[0])
+    torch.testing.assert_close((gamma ** time.double() * drops).sum(), v[0])
 
 
 @given(episodes, st.floats(0.0, 0.99), st.floats(-10, 10))
