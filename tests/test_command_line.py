@@ -233,6 +233,16 @@ def test_an_environment_of_a_module_of_ones_own_is_found_by_its_full_name(here, 
     assert report("evaluate", "a.pt", "--env", "tools:Walk-v0")["episodes"] == 20
 
 
+def test_flags_given_on_resume_go_before_what_the_checkpoint_says(here, run):
+    run("learn", "Walk-v0", "--demos", "discrete.npz", *QUICK, "--out", "a.pt")
+    run("learn", "Walk-v0", "--demos", "discrete.npz", "--resume", "a.pt", "--out",
+        "b.pt", "--steps", 30, "--temperature", 0.4)
+    first, then = (iq.load(name, "cpu") for name in ("a.pt", "b.pt"))
+    assert (then.updates, then.config.temperature) == (30, 0.4)
+    assert then.config.gamma == first.config.gamma == 0.9
+    assert then.config.hidden == 8 and not same(weights(first), weights(then))
+
+
 def test_resume_with_nothing_left_to_learn_still_writes_what_it_promised(here, report):
     report("learn", "Walk-v0", "--demos", "discrete.npz", *QUICK, "--out", "a.pt")
     answer = report("learn", "Walk-v0", "--demos", "discrete.npz", "--device", "cpu",
