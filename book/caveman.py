@@ -28,6 +28,7 @@ import gymnasium as gym  # noqa: E402
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from matplotlib import patheffects  # noqa: E402
 from IPython.display import HTML, Markdown, display  # noqa: E402
 
 torch.set_num_threads(1)  # small networks; more threads make them slower
@@ -163,7 +164,9 @@ def table(rows: list[dict], caption: str = "", digits: int = 3) -> None:
     """A table of numbers and words, one dict a row."""
     def cell(x):
         if isinstance(x, (float, np.floating)):
-            return f"<td style='text-align:right'>{x:.{digits}f}</td>"
+            text = f"{x:.{digits}f}"
+            text = text if float(text) else text.lstrip("-")
+            return f"<td style='text-align:right'>{text}</td>"
         return f"<td>{html.escape(str(x))}</td>"
     head = "".join(f"<th scope='col'>{html.escape(k)}</th>" for k in rows[0])
     body = "".join("<tr>" + "".join(map(cell, r.values())) + "</tr>" for r in rows)
@@ -417,8 +420,9 @@ class Valley(gym.Env):
                     ax.plot([x + .27, x + .27 + side, x + .27 + 2 * side],
                             [y - .2, y - .33, y - .4], color=brown, lw=1.4)
 
-    def arrows(self, ax, policy, color="#000000", places=None) -> None:
+    def arrows(self, ax, policy, color="#ffffff", places=None) -> None:
         """For each place the likely moves of policy (n, 4), as long as they are likely."""
+        edge = [patheffects.withStroke(linewidth=3, foreground="#000000")]
         for s in self.places if places is None else places:
             y, x = divmod(int(s), self.columns)
             if self.terminal[s]:
@@ -427,7 +431,8 @@ class Valley(gym.Env):
                 if (p := float(policy[s, a])) > 0.05:
                     ax.annotate("", (x + 0.42 * p * dx, y - 0.42 * p * dy), (x, y),
                                 arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.3,
-                                            "mutation_scale": 7, "shrinkA": 0, "shrinkB": 0})
+                                            "mutation_scale": 7, "shrinkA": 0, "shrinkB": 0,
+                                            "path_effects": edge})
 
     def paths(self, ax, demos, color=EXPERT, seed: int = 0, **style) -> None:
         """The ways that episodes took, a little shaken so that none hides another."""
