@@ -72,7 +72,7 @@ TASKS = {
 }
 DECAY = 0.1  # AdamW's, of the clones
 
-FIELDS = ("task", "who", "seed", "return_mean", "return_std", "normalised", "expert", "random",
+FIELDS = ("task", "method", "seed", "return_mean", "return_std", "normalised", "expert", "random",
           "transitions", "updates", "seconds", "command", "commit", "versions")
 
 
@@ -107,7 +107,7 @@ def returns(args) -> None:
         if args.task and args.task not in task:
             continue
         for seed in range(args.seeds):
-            done = {r["who"] for r in rows(path) if r["task"] == task and r["seed"] == str(seed)}
+            done = {r["method"] for r in rows(path) if r["task"] == task and r["seed"] == str(seed)}
             demos = diary(seed)
             fresh = hunts.FRESH + seed
             space = iq.make(env).action_space
