@@ -87,7 +87,6 @@ def show(fig, alt: str, caption: str = "", width: float | None = None) -> None:
     text = fig if isinstance(fig, str) else svg(fig)
     words = html.escape(alt, quote=True)
     text = text.replace("<svg", f'<svg role="img" aria-label="{words}"', 1)
-    text = re.sub(r"(<svg[^>]*>)", rf"\1<title>{words}</title>", text, count=1)
     under = f"<figcaption>{caption}</figcaption>" if caption else ""
     wide = f"max-width:{width:.0f}px;" if width else ""
     display(HTML(f'<figure class="cave" style="{wide}margin:1rem auto">{text}{under}</figure>'))
