@@ -22,7 +22,8 @@ The policy is exp((Q - V) / tau), the reward is r: none is guessed, none is adve
 
 Paper: Garg et al., "IQ-Learn: Inverse soft-Q Learning for Imitation", NeurIPS 2021,
 arXiv:2106.12142; "Eq." is an equation of it. Deviations: a temperature; terminal states
-may have a learned value; divergences go on as tangents where they would be infinite.
+may have a learned value; divergences go on as tangents where they would be infinite;
+phi is taken row by row, where the paper takes it after averaging over a random s'.
 """
 from __future__ import annotations
 
@@ -644,6 +645,8 @@ def learn(
         obs, _ = env.reset(seed=(c.seed << 32) + agent.episodes)
         for action in agent.trail:  # from that reset they lead back to the checkpoint
             obs, *_ = env.step(np.asarray(action, env.action_space.dtype))
+    if agent.history and agent.history[-1]["step"] % c.log_every:
+        agent.history.pop()  # the last figures of a run that ended here before
     policy = initial = None
     while agent.updates < last:
         if env is not None:
