@@ -243,21 +243,30 @@ def test_only_the_mean_of_the_initial_values_counts_however_many_they_are(batch,
     assert info["value_term"].item() == pytest.approx(0.1 * c, abs=1e-9)
 
 
+def columns(n):
+    return [torch.zeros(n)] * 3 + [torch.ones(n).bool()] * 2
+
+
 @pytest.mark.parametrize("which", range(5))
 @pytest.mark.parametrize("n", [1, 3])
 def test_a_column_of_shape_B_by_1_is_refused(which, n):
-    batch = [torch.zeros(n)] * 3 + [torch.ones(n).bool()] * 2
+    batch = columns(n)
     iq.iq_loss(*batch, gamma=0.9)
     batch[which] = batch[which][:, None]
-    with pytest.raises(ValueError, match="shape.*allowed"):
+    with pytest.raises(ValueError, match=rf"^shape .* \({n}, 1\); allowed: \(B,\)$"):
         iq.iq_loss(*batch, gamma=0.9)
+
+
+def test_five_columns_of_shape_B_by_1_are_refused_as_well():
+    with pytest.raises(ValueError, match="^shape of an argument is "):
+        iq.iq_loss(*(x[:, None] for x in columns(3)), gamma=0.9)
 
 
 @pytest.mark.parametrize("which", range(5))
 def test_columns_of_different_lengths_are_refused(which):
-    batch = [torch.zeros(3)] * 3 + [torch.ones(3).bool()] * 2
+    batch = columns(3)
     batch[which] = batch[which][:1]
-    with pytest.raises(ValueError, match="shape.*allowed"):
+    with pytest.raises(ValueError, match="^shape"):
         iq.iq_loss(*batch, gamma=0.9)
 
 
