@@ -130,6 +130,11 @@ def score(home: str, policy: Callable, episodes: int = 20) -> float:
     return float(iq.record(home, policy, episodes, FRESH + 1000).returns().mean())
 
 
+def still(who: str, mean: float) -> dict:
+    """A row beside those of Hunts.row: someone who doesn't learn."""
+    return {"who": who, "mean": float(mean), "least seed": "", "best seed": "", "seeds": ""}
+
+
 # ---------------------------------------------------------------- figures and players
 
 def compare(home_levels: dict[str, float], runs: dict[str, Hunts], title: str, alt: str,
