@@ -153,6 +153,15 @@ def test_in_single_precision_it_is_finite_and_exact_however_large_Q(
     assert torch.autograd.grad(iq.soft_value(q, tau).sum(), q)[0].isfinite().all()
 
 
+@given(st.floats(8200, 16000, width=32), st.booleans())
+def test_two_large_q_that_are_neighbours_in_single_precision_are_told_apart(x, below):
+    x = -x if below else x
+    q = torch.tensor([[x, x + 2**-10]])  # one rounding step away
+    log_pi = iq.soft_policy(q, 2**-10)[0]
+    assert (log_pi[1] - log_pi[0]).item() == pytest.approx(1, abs=1e-6)
+    assert iq.soft_value(q, 2**-10) >= q.max()
+
+
 @given(tables(), temperatures, seeds)
 def test_an_action_at_minus_infinity_is_no_action(q, tau, seed):
     rng = np.random.default_rng(seed)
