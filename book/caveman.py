@@ -28,8 +28,8 @@ import gymnasium as gym  # noqa: E402
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from matplotlib import patheffects  # noqa: E402
 from IPython.display import HTML, Markdown, display  # noqa: E402
+from matplotlib import patheffects  # noqa: E402
 
 torch.set_num_threads(1)  # small networks; more threads make them slower
 
