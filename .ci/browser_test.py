@@ -222,13 +222,15 @@ def logs(driver, home: str) -> tuple[list[str], list[str]]:
     return bad, away
 
 
-def shot(driver, path: Path, width: int) -> None:
+def shot(driver, path: Path, size: tuple[int, int]) -> None:
     """The whole page, as tall as it is, as far as chromium draws it."""
-    size = driver.execute_script("return document.documentElement.scrollHeight")
-    data = driver.execute_cdp_cmd("Page.captureScreenshot", {
-        "captureBeyondViewport": True, "format": "png",
-        "clip": {"x": 0, "y": 0, "width": width, "height": min(size, 16000), "scale": 1}})
+    tall = driver.execute_script("return document.documentElement.scrollHeight")
+    narrow(driver, size[0], min(tall, 16000), size is PHONE)
+    driver.execute_script("window.scrollTo(0, 0)")
+    time.sleep(0.3)
+    data = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
     path.write_bytes(base64.b64decode(data["data"]))
+    narrow(driver, *size, size is PHONE)
 
 
 def narrow(driver, width: int, height: int, mobile: bool) -> None:
@@ -311,7 +313,8 @@ def main(argv: list[str]) -> int:
                     contrast = driver.execute_script(CONTRAST)
                     check(contrast >= 4.5, page, f"text can be read when {theme}", contrast)
                     if shots:
-                        shot(driver, shots / f"{page.replace('/', '_')[:-5]}_{theme}.png", DESK[0])
+                        shot(driver, shots / f"{page.replace('/', '_')[:-5]}_{theme}.png", DESK)
+                time.sleep(0.2)
                 fits(driver, page, DESK[0])
                 bad, away = logs(driver, home)
                 check(not bad, page, "no console error", bad)
@@ -325,7 +328,7 @@ def main(argv: list[str]) -> int:
                 time.sleep(0.2)
                 fits(driver, page, PHONE[0])
                 if shots:
-                    shot(driver, shots / f"{page.replace('/', '_')[:-5]}_phone.png", PHONE[0])
+                    shot(driver, shots / f"{page.replace('/', '_')[:-5]}_phone.png", PHONE)
             narrow(driver, *DESK, False)
             driver.get(home + "search.html?q=log-sum-exp")
             found = []
