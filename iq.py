@@ -121,7 +121,7 @@ DEFAULTS = {
 def soft_value(q: Tensor, temperature: float) -> Tensor:
     """V(s) = tau log sum_a exp(Q(s,a) / tau); -inf: no such action.  (B, A) -> (B,)."""
     top = q.max(-1, keepdim=True).values.detach()  # taken out first: exp can't overflow
-    return top.squeeze(-1) + temperature * ((q - top) / temperature).logsumexp(-1)
+    return top.squeeze(-1) + temperature * ((q - top) / temperature).exp().sum(-1).log()
 
 def soft_policy(q: Tensor, temperature: float) -> Tensor:
     """log pi(a|s) = (Q(s,a) - V(s)) / tau.  (B, A) -> (B, A)."""
@@ -184,24 +184,26 @@ def iq_loss(
         is_expert = is_expert.repeat(2)
         terminated = torch.zeros_like(is_expert)
 
-    def mean(x: Tensor, rows: Tensor) -> Tensor:
-        return (weight * rows * x).sum() / (weight * rows).sum().clamp(min=1e-9)
+    def share(rows: Tensor) -> Tensor:  # of each row in a mean over these rows
+        part = weight * rows
+        return part / part.sum().clamp(min=1e-9)
 
+    expert, policy = share(is_expert), share(~is_expert)
+    over = {"expert": expert, "mixture": weight / weight.sum()}
     reward = inverse_bellman(q, next_value, terminated, gamma)
-    over = {"expert": is_expert, "mixture": torch.ones_like(is_expert)}
     if divergence == "chi2":  # phi(r) = r - r^2 / (4 alpha), its square over chi2_on
-        terms = {"expert_term": -mean(reward, is_expert),
-                 "chi2_term": mean(reward.square(), over[chi2_on]) / (4 * chi2_alpha)}
+        terms = {"expert_term": -expert @ reward,
+                 "chi2_term": over[chi2_on] @ reward.square() / (4 * chi2_alpha)}
     else:
-        terms = {"expert_term": -mean(DIVERGENCES[divergence](reward), is_expert)}
+        terms = {"expert_term": -expert @ DIVERGENCES[divergence](reward)}
     if value_term == "initial":
         terms["value_term"] = (1 - gamma) * initial_value.mean()
     else:
         drop = inverse_bellman(value, next_value, terminated, gamma)  # V(s) - gamma V'
-        terms["value_term"] = mean(drop, over[value_term])
+        terms["value_term"] = over[value_term] @ drop
     loss = sum(terms.values())
-    info = {"loss": loss, **terms, "reward_expert": mean(reward, is_expert),
-            "reward_policy": mean(reward, ~is_expert), "max_q": q.abs().max()}
+    info = {"loss": loss, **terms, "reward_expert": expert @ reward,
+            "reward_policy": policy @ reward, "max_q": q.abs().max()}
     return loss, {name: x.detach() for name, x in info.items()}
 
 def slope_penalty(q: Tensor, *inputs: Tensor) -> Tensor:
@@ -451,7 +453,7 @@ class Agent(nn.Module):
         critic = [*self.critic.parameters(), self.absorbing_reward]
         self.optimizer = torch.optim.Adam([
             {"params": critic, "lr": config.critic_lr},
-            {"params": [*self.actor.parameters()], "lr": config.actor_lr}])
+            {"params": [*self.actor.parameters()], "lr": config.actor_lr}], fused=True)
         self.replay, self.updates, self.episodes = None, 0, 0
         self.trail, self.history = [], []  # actions since reset; figures of learning
 
@@ -469,11 +471,11 @@ class Agent(nn.Module):
         if c.divergence == "wasserstein":  # slopes in all but indices
             obs, action = obs.detach().requires_grad_(), action.detach()
             inputs = [obs, action.requires_grad_()] if action.ndim > 1 else [obs]
-        q = self.q(obs, action)
+        q, value, entropy = self(obs, action)
         with torch.set_grad_enabled(self.target is self.critic):  # else a semi-gradient
             next_value = self.value(batch.next_obs, self.target)
         loss, info = iq_loss(
-            q, self.value(obs), next_value, batch.terminated,
+            q, value, next_value, batch.terminated,
             torch.arange(len(q), device=self.device) < len(expert.obs), gamma=c.gamma,
             divergence=c.divergence, chi2_alpha=c.chi2_alpha, chi2_on=c.chi2_on,
             value_term=c.value_term,
@@ -482,13 +484,16 @@ class Agent(nn.Module):
         if c.divergence == "wasserstein":
             slope = slope_penalty(q, *inputs)
             loss, info["slope_term"] = loss + slope, slope.detach()
+        critic, actor = (group["params"] for group in self.optimizer.param_groups)
         self.optimizer.zero_grad()
-        loss.backward()
-        info |= self.improve(obs.detach())
-        for name, group in zip(("critic", "actor"), self.optimizer.param_groups):
-            norm = nn.utils.clip_grad_norm_(group["params"], c.grad_clip)
+        loss.backward(inputs=critic, retain_graph=bool(actor))
+        if actor:  # it climbs V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi
+            (-value.mean()).backward(inputs=actor)
+            info["entropy"] = entropy.detach()
+        for name, weights in ("critic", critic), ("actor", actor):
+            norm = nn.utils.clip_grad_norm_(weights, c.grad_clip)
             info[name + "_gradient"] = norm
-        if not sum(info.values()).isfinite():
+        if not torch.stack([*info.values()]).isfinite().all():
             bad = [f"{k} is {float(x)}" for k, x in info.items() if not x.isfinite()]
             raise FloatingPointError(f"step {self.updates + 1}: {', '.join(bad)}")
         self.optimizer.step()
@@ -560,8 +565,10 @@ class SoftQ(Agent):
         q = (critic or self.critic)(self.tensor(obs).float())
         return soft_value(q, self.config.temperature)
 
-    def improve(self, obs: Tensor) -> dict[str, Tensor]:
-        return {}
+    def forward(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, None]:
+        q = self.critic(obs)  # once for Q(s,a) and V(s)
+        value = soft_value(q, self.config.temperature)
+        return q.gather(1, action[:, None]).squeeze(1), value, None
 
     def choose(self, obs: Tensor, greedy: bool) -> Tensor:
         policy = soft_policy(self.critic(obs), self.config.temperature).exp()
@@ -590,18 +597,15 @@ class SoftActorCritic(Agent):
 
     def value(self, obs: Any, critic: nn.Module | None = None) -> Tensor:
         """V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi, by one draw, (B,)."""
-        obs = self.tensor(obs).float()
-        with torch.no_grad():
-            action, log_prob = self.draw(obs)
-        q = (critic or self.critic)(obs, action).squeeze(1)
-        return q - self.config.temperature * log_prob
+        return self.drawn(self.tensor(obs).float(), critic or self.critic)[0]
 
-    def improve(self, obs: Tensor) -> dict[str, Tensor]:
-        """The actor's gradient of E[Q(s,a) - tau log pi(a|s)], a ~ pi."""
+    def drawn(self, obs: Tensor, critic: nn.Module) -> tuple[Tensor, Tensor]:
         action, log_prob = self.draw(obs)
-        value = self.critic(obs, action).squeeze(1) - self.config.temperature * log_prob
-        (-value.mean()).backward(inputs=[*self.actor.parameters()])
-        return {"entropy": -log_prob.detach().mean()}
+        value = critic(obs, action).squeeze(1) - self.config.temperature * log_prob
+        return value, -log_prob.mean()
+
+    def forward(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.q(obs, action), *self.drawn(obs, self.critic)
 
     def draw(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = self.actor(obs).chunk(2, dim=1)
