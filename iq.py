@@ -43,6 +43,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 import torch
+import torch.distributed as dist
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -59,6 +60,11 @@ def need(ok: Any, thing: str, value: Any, allowed: Any) -> None:
     """Raise InputError unless ok."""
     if not ok:
         raise InputError(f"{thing} is {value}; allowed: {allowed}")
+
+def rank_and_ranks() -> tuple[int, int]:
+    """This process among those that learn one agent together, as torchrun starts."""
+    joined = dist.is_available() and dist.is_initialized()
+    return (dist.get_rank(), dist.get_world_size()) if joined else (0, 1)
 
 # ---------------------------------------------------------------------- configuration
 
@@ -442,7 +448,9 @@ class Agent(nn.Module):
         self.config = config.complete(self.action_space)
         gpu = config.device != "cpu" and torch.cuda.is_available()
         self.device = torch.device("cuda" if gpu else "cpu")
-        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.rank, self.ranks = rank_and_ranks()  # each with draws and resets of its own
+        self.generator = torch.Generator(self.device)
+        self.generator.manual_seed((self.rank << 33) + config.seed)
         self.absorbing_reward = nn.Parameter(torch.zeros(()))  # per step after the end
         with torch.random.fork_rng(devices=[]):  # the caller's own stream stays
             torch.default_generator.manual_seed(config.seed)
@@ -490,6 +498,11 @@ class Agent(nn.Module):
         if actor:  # it climbs V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi
             (-value.mean()).backward(inputs=actor)
             info["entropy"] = entropy.detach()
+        if self.ranks > 1:  # the mean gradient, in one message
+            there = [w.grad for w in (*critic, *actor) if w.grad is not None]
+            joined = nn.utils.parameters_to_vector(there)
+            dist.all_reduce(joined)
+            nn.utils.vector_to_parameters(joined / self.ranks, there)
         for name, weights in ("critic", critic), ("actor", actor):
             norm = nn.utils.clip_grad_norm_(weights, c.grad_clip)
             info[name + "_gradient"] = norm
@@ -646,7 +659,8 @@ def learn(
         env, replay = make(env, agent), agent.replay or Replay(rows, 0)
         size = replay.count + last - agent.updates
         agent.replay = replay.resized(min(c.replay_size, size))
-        obs, _ = env.reset(seed=(c.seed << 32) + agent.episodes)
+        first = (agent.rank << 65) + (c.seed << 32)
+        obs, _ = env.reset(seed=first + agent.episodes)
         for action in agent.trail:  # from that reset they lead back to the checkpoint
             obs, *_ = env.step(np.asarray(action, env.action_space.dtype))
     if agent.history and agent.history[-1]["step"] % c.log_every:
@@ -660,7 +674,7 @@ def learn(
             agent.trail.append(action.tolist())
             if terminated or truncated:
                 agent.episodes, agent.trail = agent.episodes + 1, []
-                next_obs, _ = env.reset(seed=(c.seed << 32) + agent.episodes)
+                next_obs, _ = env.reset(seed=first + agent.episodes)
             obs, policy = next_obs, agent.replay.sample(c.batch_size, g)
         if c.value_term == "initial":
             initial = starts[torch.randint(
@@ -797,10 +811,17 @@ def main(argv: list[str] | None = None) -> int:
         torch.set_num_threads(1)  # networks this small only lose by more
     try:
         args = parser.parse_args(argv)
+        if dist.is_available() and dist.is_torchelastic_launched():
+            dist.init_process_group()
+            need(not args.resume, "--resume", args.resume, "one process, no torchrun")
+        if rank_and_ranks()[0]:  # the first one alone writes
+            args.out = args.metrics = None
         report = dict.fromkeys(REPORT.split()) | run(args)
     except (InputError, FloatingPointError, KeyboardInterrupt) as error:
         print("iq.py:", " ".join(str(error).split()) or "interrupted", file=sys.stderr)
         return {InputError: 2, FloatingPointError: 1}.get(type(error), 130)
+    if rank_and_ranks()[0]:
+        return 0
     for k, x in report.items():  # JSON knows no NaN
         report[k] = None if isinstance(x, float) and math.isnan(x) else x
     print(json.dumps(report) if args.json else "\n".join(
