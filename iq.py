@@ -448,7 +448,7 @@ class Agent(nn.Module):
         self.config = config.complete(self.action_space)
         gpu = config.device != "cpu" and torch.cuda.is_available()
         self.device = torch.device("cuda" if gpu else "cpu")
-        self.rank, self.ranks = rank_and_ranks()  # each with draws and resets of its own
+        self.rank, self.ranks = rank_and_ranks()  # draws and resets differ by rank
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed((self.rank << 33) + config.seed)
         self.absorbing_reward = nn.Parameter(torch.zeros(()))  # per step after the end
@@ -812,6 +812,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args = parser.parse_args(argv)
         if dist.is_available() and dist.is_torchelastic_launched():
+            if torch.cuda.is_available():
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
             dist.init_process_group()
             need(not args.resume, "--resume", args.resume, "one process, no torchrun")
         if rank_and_ranks()[0]:  # the first one alone writes

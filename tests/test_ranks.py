@@ -26,7 +26,7 @@ def apprentice(kind):
 
 
 def rows(agent, kind, rank=None):
-    """Eight rows of a diary, eight of replay and eight initial states, or half of each."""
+    """Eight rows of a diary, of replay and of initial states; a rank has half."""
     part = slice(0, 8) if rank is None else slice(4 * rank, 4 * rank + 4)
     expert, policy = (batch(agent, diary(kind, seed=seed), part) for seed in (0, 1))
     return expert, policy, batch(agent, diary(kind, seed=2), part).obs
