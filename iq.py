@@ -482,6 +482,9 @@ class Agent(nn.Module):
         q, value, entropy = self(obs, action)
         with torch.set_grad_enabled(self.target is self.critic):  # else a semi-gradient
             next_value = self.value(batch.next_obs, self.target)
+            if c.divergence == "chi2" and c.chi2_on == "mixture":  # so |r| <= 4 alpha
+                bound = (4 * c.chi2_alpha + c.temperature * self.nats) / (1 - c.gamma)
+                next_value = next_value.clamp(-bound, bound)
         loss, info = iq_loss(
             q, value, next_value, batch.terminated,
             torch.arange(len(q), device=self.device) < len(expert.obs), gamma=c.gamma,
@@ -565,7 +568,9 @@ class SoftQ(Agent):
     """
 
     def build(self, size: int, hidden: int, critic: nn.Module | None = None) -> None:
-        self.critic = critic or MLP(size, hidden, int(self.action_space.n), nn.Tanh)
+        actions = int(self.action_space.n)
+        self.critic = critic or MLP(size, hidden, actions, nn.Tanh)
+        self.nats = math.log(actions)  # the most entropy that a policy can have
         self.actor = nn.Identity()  # none is needed: the policy follows from Q
 
     def q(self, obs: Any, action: Any) -> Tensor:
@@ -599,6 +604,7 @@ class SoftActorCritic(Agent):
     def build(self, size: int, hidden: int, critic: nn.Module | None = None,
               actor: nn.Module | None = None) -> None:
         self.low, self.high = map(self.tensor, bounds(self.action_space))
+        self.nats = math.log(2) * len(self.low)  # the most entropy: uniform on [-1, 1]
         self.critic = critic or MLP(size + len(self.low), hidden, 1, nn.ReLU)
         self.actor = actor or MLP(size, hidden, 2 * len(self.low), nn.ReLU)
 

@@ -354,14 +354,15 @@ def test_its_gradient_lowers_the_slope():
 KINDS = "discrete", "continuous"
 
 
-def an_agent(kind, **changes):
+def an_agent(kind, critic=None, **changes):
     changes = {"target_rate": 1.0, "absorbing": False, "chi2_on": "expert",
                "value_term": "expert", **changes}
     config = iq.Config(gamma=0.9, temperature=0.1, hidden=8, batch_size=4, steps=1,
                        critic_lr=0.01, actor_lr=0.01, device="cpu", seed=0, **changes)
     if kind == "discrete":
-        return iq.SoftQ((3,), iq.Discrete(2), config)
-    return iq.SoftActorCritic((3,), iq.Box(-2, 2, (1,), dtype=np.float32), config)
+        return iq.SoftQ((3,), iq.Discrete(2), config, critic=critic)
+    space = iq.Box(-2, 2, (1,), dtype=np.float32)
+    return iq.SoftActorCritic((3,), space, config, critic=critic)
 
 
 def some_rows(kind, seed, ended=(False, True, False, True)):
@@ -424,6 +425,31 @@ def test_the_gradient_that_moves_the_discrete_agent_is_that_of_iq_loss():
     torch.testing.assert_close(info["critic_gradient"], norm)
 
 
+class Tall(nn.Module):
+    """A critic that says the same everywhere."""
+
+    def __init__(self, height, width):
+        super().__init__()
+        self.height, self.width = nn.Parameter(torch.tensor(height)), width
+
+    def forward(self, *inputs):
+        return self.height.expand(len(inputs[0]), self.width)
+
+
+@pytest.mark.parametrize("kind, width", [("discrete", 2), ("continuous", 1)])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_chi2_on_the_mixture_holds_next_values_to_what_it_lets_a_policy_earn(
+        kind, width, side):
+    """4 alpha + tau H a step at the most [LS-IQ]; elsewhere there is no such bound."""
+    bound = side * (4 * 0.5 + 0.1 * math.log(2)) / (1 - 0.9)
+    for on, divergence, held in (("mixture", "chi2", True), ("expert", "chi2", False),
+                                 ("mixture", "hellinger", False)):
+        agent = an_agent(kind, critic=Tall(side * 1e4, width), chi2_on=on,
+                         divergence=divergence)
+        info = agent.update(some_rows(kind, 1, ended=(False,) * 4))
+        next_value = bound if held else side * 1e4
+        assert info["reward_expert"].item() == pytest.approx(
+            side * 1e4 - 0.9 * next_value, abs=1)
 
 
 def test_the_critic_s_loss_does_not_reach_the_actor():
