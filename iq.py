@@ -84,6 +84,8 @@ class Config:
     chi2_on: str | None = option(None, "rows it charges", "expert", "mixture")
     value_term: str | None = option(
         None, "rows that tell (1 - gamma) E[V(s0)]", "initial", "expert", "mixture")
+    standardize: bool | None = option(
+        None, "observations by their mean and spread in the diary", False, True)
     absorbing: bool = option(False, "learn the worth of terminal states", False, True)
     critic_lr: float = option(1e-3, "step size of the critic's Adam", 1e-9, 1.0)
     actor_lr: float = option(3e-4, "step size of the actor's Adam", 1e-9, 1.0)
@@ -117,9 +119,9 @@ class Config:
 
 DEFAULTS = {
     Discrete: {"temperature": 1.0, "chi2_on": "expert", "value_term": "expert",
-               "target_rate": 1.0, "steps": 5_000},
+               "standardize": False, "target_rate": 1.0, "steps": 5_000},
     Box: {"temperature": 0.1, "chi2_on": "mixture", "value_term": "initial",
-          "target_rate": 0.005, "steps": 10_000}}
+          "standardize": True, "target_rate": 0.005, "steps": 10_000}}
 
 # ------------------------------------------------------------------------ mathematics
 # B rows in a batch, A actions; a tensor with one number per row is (B,), never (B, 1).
@@ -452,6 +454,8 @@ class Agent(nn.Module):
         self.generator = torch.Generator(self.device)
         self.generator.manual_seed((self.rank << 33) + config.seed)
         self.absorbing_reward = nn.Parameter(torch.zeros(()))  # per step after the end
+        self.register_buffer("center", torch.zeros(obs_shape))  # what new_agent finds
+        self.register_buffer("spread", torch.ones(obs_shape))  # in the diary: see seen
         with torch.random.fork_rng(devices=[]):  # the caller's own stream stays
             torch.default_generator.manual_seed(config.seed)
             self.build(math.prod(obs_shape), self.config.hidden, **networks)
@@ -535,12 +539,16 @@ class Agent(nn.Module):
     def act(self, obs: Any, greedy: bool = True) -> np.ndarray:
         """The policy's likeliest actions, or drawn ones; obs may be a single state."""
         single = np.ndim(obs) == len(self.obs_shape)
-        obs = self.tensor(obs).float()
-        action = self.choose(obs[None] if single else obs, greedy).cpu().numpy()
+        obs = self.seen(self.tensor(obs)[None] if single else obs)
+        action = self.choose(obs, greedy).cpu().numpy()
         return action[0] if single else action
 
     def tensor(self, x: Any) -> Tensor:
         return torch.as_tensor(x, device=self.device)
+
+    def seen(self, obs: Any) -> Tensor:
+        """Observations as networks take them: by the spread of each in the diary."""
+        return (self.tensor(obs).float() - self.center) / self.spread
 
     def check(self, thing: str, obs_shape: Any, space: gym.Space, env_id: Any) -> None:
         """Raise InputError unless the agent is one for such observations, actions."""
@@ -576,15 +584,15 @@ class SoftQ(Agent):
     def q(self, obs: Any, action: Any) -> Tensor:
         """Q(s,a), (B,)."""
         action = self.tensor(action).long()[:, None]
-        return self.critic(self.tensor(obs).float()).gather(1, action).squeeze(1)
+        return self.critic(self.seen(obs)).gather(1, action).squeeze(1)
 
     def value(self, obs: Any, critic: nn.Module | None = None) -> Tensor:
         """V(s), (B,)."""
-        q = (critic or self.critic)(self.tensor(obs).float())
+        q = (critic or self.critic)(self.seen(obs))
         return soft_value(q, self.config.temperature)
 
     def forward(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, None]:
-        q = self.critic(obs)  # once for Q(s,a) and V(s)
+        q = self.critic(self.seen(obs))  # once for Q(s,a) and V(s)
         value = soft_value(q, self.config.temperature)
         return q.gather(1, action[:, None]).squeeze(1), value, None
 
@@ -612,13 +620,14 @@ class SoftActorCritic(Agent):
         """Q(s,a), (B,)."""
         action = self.tensor(action).float()
         unit = 2 * (action - self.low) / (self.high - self.low) - 1
-        return self.critic(self.tensor(obs).float(), unit).squeeze(1)
+        return self.critic(self.seen(obs), unit).squeeze(1)
 
     def value(self, obs: Any, critic: nn.Module | None = None) -> Tensor:
         """V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi, by one draw, (B,)."""
-        return self.drawn(self.tensor(obs).float(), critic or self.critic)[0]
+        return self.drawn(obs, critic or self.critic)[0]
 
-    def drawn(self, obs: Tensor, critic: nn.Module) -> tuple[Tensor, Tensor]:
+    def drawn(self, obs: Any, critic: nn.Module) -> tuple[Tensor, Tensor]:
+        obs = self.seen(obs)
         action, log_prob = self.draw(obs)
         value = critic(obs, action).squeeze(1) - self.config.temperature * log_prob
         return value, -log_prob.mean()
@@ -641,8 +650,13 @@ class SoftActorCritic(Agent):
 def new_agent(demos: Demos, config: Config = Config(), **networks: nn.Module) -> Agent:
     """An untrained agent for the observations and actions of a diary."""
     kind = SoftQ if isinstance(demos.action_space, Discrete) else SoftActorCritic
-    shape = demos.observations.shape[1:]
-    return kind(shape, demos.action_space, config, demos.env_id, **networks)
+    obs = demos.observations
+    agent = kind(obs.shape[1:], demos.action_space, config, demos.env_id, **networks)
+    if agent.config.standardize:
+        spread, center = torch.std_mean(agent.tensor(obs).float(), 0, correction=0)
+        agent.center.copy_(center)
+        agent.spread.copy_(torch.where(spread > 1e-6, spread, 1.0))  # 1: all equal
+    return agent
 
 def learn(
     demos: Demos, env: gym.Env | str | None = None, config: Config = Config(),

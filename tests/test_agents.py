@@ -2,6 +2,7 @@
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -422,3 +423,48 @@ def test_a_gradient_that_is_not_finite_moves_no_weight_of_any_network(
     with pytest.raises(FloatingPointError, match=f"step 1.*{name}"):
         agent.update(batch(agent, demos), initial=torch.zeros(3, 2))
     assert same(before, weights(agent)) and agent.updates == 0
+
+
+# --------------------------------------------------------------- standard observations
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_see_the_diary_s_observations_with_mean_0_and_spread_1(kind):
+    demos = diary(kind)
+    agent = iq.new_agent(demos, config(standardize=True))
+    seen = agent.seen(demos.observations)
+    torch.testing.assert_close(seen.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen.std(0, correction=0), torch.ones(2))
+    plain = iq.new_agent(demos, config(standardize=False))
+    assert torch.equal(plain.seen(demos.observations),
+                       torch.as_tensor(demos.observations))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_observation_that_is_always_the_same_keeps_its_unit(kind):
+    demos = diary(kind)
+    flat = demos.observations * [1, 0] + [0, 7]
+    agent = iq.new_agent(replace(
+        demos, observations=flat, next_observations=flat), config(standardize=True))
+    assert agent.seen([[0.0, 9.0]])[0, 1] == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_verb_sees_standard_observations(kind):
+    """Standardizing is the same as learning from a diary that is standard already."""
+    demos = diary(kind)
+    agent = iq.new_agent(demos, config(standardize=True, value_term="expert"))
+    obs = agent.seen(demos.observations)
+    standard = replace(demos, observations=obs.numpy(), next_observations=agent.seen(
+        demos.next_observations).numpy())
+    twin = iq.new_agent(standard, config(standardize=False, value_term="expert"))
+    raw, ready = arguments(demos), arguments(standard)
+    for verb, inputs in (("value", 1), ("q", 2), ("reward", 4), ("act", 1)):
+        first, second = (torch.as_tensor(getattr(a, verb)(*x[:inputs])) for a, x in (
+            (agent, raw), (twin, ready)))
+        torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-4)
+    for _ in range(3):
+        agent.update(batch(agent, demos))
+        twin.update(batch(twin, standard))
+    names = [k for k in weights(agent) if k not in ("center", "spread")]
+    torch.testing.assert_close([weights(agent)[k] for k in names],
+                               [weights(twin)[k] for k in names], atol=1e-4, rtol=1e-3)
