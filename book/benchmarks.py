@@ -1,25 +1,32 @@
 """Measure iq.py beside behavioural cloning, the expert and chance; write book/results/.
 
-    python book/benchmarks.py returns [--task NAME] [--seeds N]
-    python book/benchmarks.py speed
+    python book/benchmarks.py experts
+    python book/benchmarks.py returns [--task NAME] [--seeds N] [--steps N]
 
 Every row of a table holds its command, commit, versions, seed and seconds. What a table
-holds already is not measured again, so an interrupted run goes on where it stopped.
-LunarLander-v3 needs gymnasium[box2d].
+holds already is not measured again, so an interrupted run goes on where it stopped; for
+new figures, take the old rows out. The expert's figure is the mean return of the
+episodes in the diary, before any thinning. LunarLander-v3 needs gymnasium[box2d], Hopper
+and HalfCheetah gymnasium[mujoco]; Walker2d-v5 is missing, for want of an expert.
 """
 from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import torch
+from torch import nn
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).parent)]
 import hunts  # noqa: E402
@@ -29,52 +36,84 @@ import iq  # noqa: E402
 RESULTS, DIARIES = hunts.RESULTS, hunts.DIARIES
 
 
-def lander(seed: int) -> iq.Demos:
-    """Ten episodes of the heuristic controller that ships with gymnasium."""
-    from gymnasium.envs.box2d.lunar_lander import heuristic
+# --------------------------------------------------------------------- diaries, tasks
 
-    return iq.record("LunarLander-v3", lambda obs: np.array(
-        [heuristic(None, x) for x in obs]), 10, seed)
+def lander(episodes: int):
+    """Episodes of the heuristic controller that ships with gymnasium."""
+    def played(seed):
+        from gymnasium.envs.box2d.lunar_lander import heuristic
+
+        return iq.record("LunarLander-v3", lambda obs: np.array(
+            [heuristic(None, x) for x in obs]), episodes, seed)
+
+    return played
 
 
-def elder(env: str, episodes: int):
+def elder(env: str, episodes: int = 1):
     return lambda seed: iq.record(env, iq.elder(env, seed), episodes, seed)
 
 
-def stored(name: str, env: str):
-    space = iq.make(env).action_space
-    return lambda seed: iq.Demos.load(DIARIES / name, space).take(1)
+def stored(name: str):
+    """The first episode of a file in book/diaries/, the same for every seed."""
+    env = name.rpartition("_")[0]
+    return lambda seed: iq.Demos.load(
+        DIARIES / f"{name}.npz", iq.make(env).action_space).take(1)
 
 
-# name: environment, diary by seed, online, clone's weight decay
+@dataclass(frozen=True)
+class Task:
+    """What is learned, from what, and how it is measured."""
+    env: str
+    diary: Callable[[int], iq.Demos]  # by seed
+    online: bool = False
+    methods: tuple[str, ...] = ("iq", "clone")
+    thin: int = 1  # every how many rows of the diary are kept
+    steps: int | None = None  # of iq; None: its default
+    every: int | None = None  # steps between points of the curve; None: no curve
+    seeds: int = 5
+
+    def demos(self, seed: int) -> tuple[iq.Demos, float]:
+        """What is learned from, and the expert's mean return in the unthinned diary."""
+        whole = self.diary(seed)
+        return whole.subsample(self.thin), whole.returns().mean()
+
+
+def body(name: str) -> Task:
+    return Task(name.rpartition("_")[0], stored(name), True, steps=100_000, every=10_000,
+                seeds=3)
+
+
+CART, LANDER, SWING = "CartPole-v1", "LunarLander-v3", "Pendulum-v1"
+ACROBOT, CAR = "Acrobot-v1", "MountainCar-v0"
+OURS = ("iq",)  # the clone stands beside the same diary's offline task
 TASKS = {
-    "CartPole, elder, 1 episode, offline":
-        ("CartPole-v1", elder("CartPole-v1", 1), False),
-    "CartPole, elder, 1 episode, online":
-        ("CartPole-v1", elder("CartPole-v1", 1), True),
-    "CartPole, PPO, 1 episode, offline":
-        ("CartPole-v1", stored("CartPole-v1_ppo.npz", "CartPole-v1"), False),
-    "CartPole, PPO, 1 episode, online":
-        ("CartPole-v1", stored("CartPole-v1_ppo.npz", "CartPole-v1"), True),
-    "CartPole, PPO, every 20th row, offline":
-        ("CartPole-v1", lambda s: stored("CartPole-v1_ppo.npz", "CartPole-v1")(s).subsample(20),
-         False),
-    "CartPole, PPO, every 20th row, online":
-        ("CartPole-v1", lambda s: stored("CartPole-v1_ppo.npz", "CartPole-v1")(s).subsample(20),
-         True),
-    "Pendulum, elder, 10 episodes, online":
-        ("Pendulum-v1", elder("Pendulum-v1", 10), True),
-    "Pendulum, SAC, 1 episode, online":
-        ("Pendulum-v1", stored("Pendulum-v1_sac.npz", "Pendulum-v1"), True),
-    "Pendulum, elder, 10 episodes, offline":
-        ("Pendulum-v1", elder("Pendulum-v1", 10), False),
-    "LunarLander, heuristic, 10 episodes, offline": ("LunarLander-v3", lander, False),
+    "CartPole, elder, 1 episode, offline": Task(CART, elder(CART), seeds=10),
+    "CartPole, elder, 1 episode, online": Task(CART, elder(CART), True, OURS),
+    "CartPole, PPO, 1 episode, offline": Task(CART, stored("CartPole-v1_ppo"), seeds=10),
+    "CartPole, PPO, 1 episode, online": Task(CART, stored("CartPole-v1_ppo"), True, OURS),
+    "CartPole, PPO, every 20th row, offline": Task(
+        CART, stored("CartPole-v1_ppo"), methods=("iq", "clone", "published"), thin=20, seeds=10),
+    "CartPole, PPO, every 20th row, online": Task(
+        CART, stored("CartPole-v1_ppo"), True, OURS, thin=20, steps=20_000),
+    "Acrobot, CEM, 1 episode, offline": Task(ACROBOT, stored("Acrobot-v1_cem")),
+    "Acrobot, CEM, 1 episode, online": Task(ACROBOT, stored("Acrobot-v1_cem"), True, OURS),
+    "MountainCar, CEM, 1 episode, offline": Task(CAR, stored("MountainCar-v0_cem")),
+    "MountainCar, CEM, 1 episode, online": Task(CAR, stored("MountainCar-v0_cem"), True, OURS),
+    "LunarLander, heuristic, 10 episodes, offline": Task(LANDER, lander(10)),
+    "LunarLander, heuristic, 1 episode, online": Task(LANDER, lander(1), True),
+    "Pendulum, SAC, 1 episode, online": Task(
+        SWING, stored("Pendulum-v1_sac"), True, steps=10_000),
+    "Pendulum, elder, 10 episodes, online": Task(SWING, elder(SWING, 10), True, OURS),
+    "Pendulum, elder, 10 episodes, offline": Task(SWING, elder(SWING, 10)),
+    "Hopper, TQC, 1 episode, online": body("Hopper-v5_tqc"),
+    "HalfCheetah, SAC, 1 episode, online": body("HalfCheetah-v5_sac"),
 }
 DECAY = 0.1  # AdamW's, of the clones
 
 FIELDS = ("task", "method", "seed", "return_mean", "return_std", "normalised", "expert", "random",
-          "transitions", "updates", "seconds", "command", "commit", "versions")
+          "transitions", "updates", "seconds", "command")  # provenance and pearson follow
 
+# --------------------------------------------------------------------- tables of rows
 
 def provenance() -> dict[str, str]:
     def git(*words):
@@ -92,53 +131,114 @@ def rows(path: Path) -> list[dict]:
 
 def append(path: Path, row: dict) -> None:
     """The whole table again, by rename: an interruption leaves the old one."""
-    table = [*rows(path), row]
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, row.keys())
-        writer.writeheader()
-        writer.writerows(table)
-    os.replace(part, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # one writer at a time
+    try:
+        table = [*rows(path), row]
+        part = path.with_suffix(".part")
+        with part.open("w", newline="") as file:
+            writer = csv.DictWriter(file, row.keys())
+            writer.writeheader()
+            writer.writerows(table)
+        os.replace(part, path)
+    finally:
+        os.close(folder)
 
+
+# ---------------------------------------------------------------------------- returns
 
 def returns(args) -> None:
     path = RESULTS / "returns.csv"
-    for task, (env, diary, online) in TASKS.items():
-        if args.task and args.task not in task:
+    for name, task in TASKS.items():
+        if args.task and args.task not in name:
             continue
-        for seed in range(args.seeds):
-            done = {r["method"] for r in rows(path) if r["task"] == task and r["seed"] == str(seed)}
-            demos = diary(seed)
+        if args.steps and task.every:
+            task = replace(task, steps=args.steps)
+        for seed in range(args.seeds or task.seeds):
+            done = {r["method"] for r in rows(path) if (r["task"], r["seed"]) == (name, str(seed))}
+            if not (missing := [who for who in task.methods if who not in done]):
+                continue
+            demos, expert = task.demos(seed)
             fresh = hunts.FRESH + seed
-            space = iq.make(env).action_space
-            expert = demos.returns().mean() if "every" not in task else diary_return(env, seed)
-            chance = iq.record(env, hunts.random_policy(space, seed), 20, fresh).returns().mean()
-            for who in ("iq", "clone"):
-                if who in done or (who == "clone" and online):
-                    continue
+            space = iq.make(task.env).action_space
+            chance = iq.record(task.env, hunts.random_policy(space, seed), 20, fresh).returns().mean()
+            command = f'python book/benchmarks.py returns --task "{name}" --seeds {seed + 1}'
+            command += f" --steps {task.steps}" if task.every else ""
+            for who in missing:
                 begun = time.monotonic()
-                config = iq.Config(seed=seed).complete(demos.action_space)
-                if who == "iq":
-                    act = iq.learn(demos, env if online else None, config).act
-                else:
-                    clone = hunts.Clone(demos, seed, DECAY)
-                    for _ in range(config.steps):
-                        clone.update()
-                    act = clone.act
+                act, updates, agent = learned(who, name, task, demos, seed, command)
                 seconds = time.monotonic() - begun
-                got = iq.record(env, act, 20, fresh).returns()
+                played = iq.record(task.env, act, 20, fresh)
+                got = played.returns()
                 append(path, dict(zip(FIELDS, (
-                    task, who, seed, round(got.mean(), 2), round(got.std(), 2),
+                    name, who, seed, round(got.mean(), 2), round(got.std(), 2),
                     round((got.mean() - chance) / (expert - chance), 3), round(expert, 2),
-                    round(chance, 2), len(demos), config.steps, round(seconds, 1),
-                    f'python book/benchmarks.py returns --task "{task}" --seeds {seed + 1}'),
-                    strict=False)) | provenance())
-                print(task, who, seed, round(got.mean(), 1), f"{seconds:.0f} s", flush=True)
+                    round(chance, 2), len(demos), updates, round(seconds, 1), command),
+                    strict=True)) | provenance() | {"pearson": pearson(agent, played)})
+                print(name, who, seed, round(got.mean(), 1), f"{seconds:.0f} s", flush=True)
 
 
-def diary_return(env: str, seed: int) -> float:
-    """The return of the whole episode that a thinned diary was taken from."""
-    return stored("CartPole-v1_ppo.npz", env)(seed).returns().mean()
+def learned(who: str, name: str, task: Task, demos: iq.Demos, seed: int, command: str):
+    """A policy, the number of its updates, and its agent, where it has one."""
+    config = iq.Config(seed=seed).complete(demos.action_space)
+    if who == "clone":
+        clone = hunts.Clone(demos, seed, DECAY)
+        for _ in range(config.steps):
+            clone.update()
+        return clone.act, config.steps, None
+    if who == "published":
+        agent = published(demos, seed, config.steps)
+        iq.learn(demos, task.env if task.online else None, agent.config, agent=agent)
+    else:
+        agent = hunted(name, task, demos, replace(config, steps=task.steps or config.steps), command)
+    return agent.act, agent.updates, agent
+
+
+def published(demos: iq.Demos, seed: int, steps: int) -> iq.Agent:
+    """The paper's recipe for counted actions, with as many updates as ours."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        critic = nn.Sequential(nn.Linear(demos.observations.shape[1], 64), nn.ELU(),
+                               nn.Linear(64, 64), nn.ELU(), nn.Linear(64, int(demos.action_space.n)))
+    return iq.new_agent(demos, iq.Config(
+        critic_lr=1e-4, batch_size=32, temperature=0.001, divergence="chi2", chi2_on="expert",
+        value_term="expert", target_rate=1.0, standardize=False, grad_clip=1e6, steps=steps,
+        seed=seed), critic=critic)
+
+
+def hunted(name: str, task: Task, demos: iq.Demos, config: iq.Config, command: str) -> iq.Agent:
+    """iq.learn, in stretches with a point of the curve and a checkpoint after each."""
+    env = task.env if task.online else None
+    if not task.every:
+        return iq.learn(demos, env, config)
+    path, seed = RESULTS / "curves.csv", config.seed
+    kept = Path(tempfile.gettempdir()) / f"iq-{RESULTS.parent.name}-{task.env}-{seed}.pt"
+    agent = iq.load(kept) if kept.exists() else None
+    if agent is None or replace(agent.config, steps=config.steps) != config:
+        agent = iq.new_agent(demos, config)
+    while agent.updates < config.steps:
+        begun, stop = time.monotonic(), min(agent.updates + task.every, config.steps)
+        iq.learn(demos, env, replace(config, steps=stop), agent=agent)
+        seconds = time.monotonic() - begun
+        played = iq.record(task.env, agent.act, 10, hunts.FRESH + 1000)
+        got, key = played.returns(), (name, str(seed), str(stop))
+        if key not in {(r["task"], r["seed"], r["step"]) for r in rows(path)}:
+            append(path, {
+                "task": name, "seed": seed, "step": stop, "return_mean": round(got.mean(), 2),
+                "return_std": round(got.std(), 2), "pearson": pearson(agent, played),
+                "seconds": round(seconds, 1), "command": command} | provenance())
+        agent.save(kept)
+        print(name, seed, stop, round(got.mean(), 1), f"{seconds:.0f} s", flush=True)
+    return agent
+
+
+def pearson(agent: iq.Agent | None, played: iq.Demos) -> float | str:
+    """Of the recovered reward with the true one, over fresh episodes; empty: none."""
+    if agent is None or np.ptp(played.rewards) == 0:
+        return ""
+    ours = agent.reward(played.observations, played.actions, played.next_observations,
+                        played.terminations).cpu().numpy()
+    return round(float(np.corrcoef(ours, played.rewards)[0, 1]), 3)
 
 
 # ---------------------------------------------------------------------------- experts
@@ -269,7 +369,8 @@ def main() -> None:
     jobs = parser.add_subparsers(dest="job", required=True)
     job = jobs.add_parser("returns", help="final returns over seeds")
     job.add_argument("--task", help="only tasks whose name holds this")
-    job.add_argument("--seeds", type=int, default=5, help="seeds 0 to N - 1 (5)")
+    job.add_argument("--seeds", type=int, help="seeds 0 to N - 1 (as the task says)")
+    job.add_argument("--steps", type=int, help="of tasks with a curve (100,000)")
     jobs.add_parser("experts", help="search, judge and store Acrobot's and MountainCar's")
     jobs.add_parser("speed", help="updates per second against their floor")
     args = parser.parse_args()
