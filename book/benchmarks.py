@@ -2,6 +2,8 @@
 
     python book/benchmarks.py experts
     python book/benchmarks.py returns [--task NAME] [--seeds N] [--steps N]
+    python book/benchmarks.py ablations [--study NAME] [--seeds N]
+    python book/benchmarks.py speed
 
 Every row of a table holds its command, commit, versions, seed and seconds. What a table
 holds already is not measured again, so an interrupted run goes on where it stopped; for
@@ -241,6 +243,86 @@ def pearson(agent: iq.Agent | None, played: iq.Demos) -> float | str:
     return round(float(np.corrcoef(ours, played.rewards)[0, 1]), 3)
 
 
+# -------------------------------------------------------------------------- ablations
+
+class Twin(nn.Module):
+    """Two critics, like iq.py's own, joined row by row: their mean or their minimum."""
+
+    def __init__(self, inputs: int, hidden: int, join: Callable) -> None:
+        super().__init__()
+        self.join, self.pair = join, nn.ModuleList(iq.MLP(
+            inputs, hidden, 1, lambda: nn.Sequential(nn.LayerNorm(hidden), nn.ReLU()))
+            for _ in range(2))
+
+    def forward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return self.join(*(critic(obs, action) for critic in self.pair))
+
+
+CRITICS = {"one": None, "mean of two": lambda a, b: (a + b) / 2, "minimum of two": torch.minimum}
+CHEAP = {name: TASKS[name] for name in (
+    "CartPole, PPO, every 20th row, offline", "MountainCar, CEM, 1 episode, offline",
+    "Pendulum, SAC, 1 episode, online")} | {
+    "CartPole, PPO, every 20th row, online": replace(
+        TASKS["CartPole, PPO, every 20th row, online"], steps=5_000)}
+RUNS_ON = {"CartPole, elder, every 20th row, offline": CART, "Pendulum, elder, online": SWING}
+SWEEPS = {  # study: settings of Config
+    "chi2_on": ("expert", "mixture"), "value_term": ("initial", "expert", "mixture"),
+    "absorbing": (False, True), "temperature": (0.001, 0.01, 0.1, 1.0, 10.0),
+    "target_rate": (1.0, 0.05, 0.005), "divergence": tuple(iq.DIVERGENCES)}
+TITLES = {"absorbing": "ending", "target_rate": "target"}  # of studies, where not the option's
+
+
+def cases():
+    """(study, setting, task's name, task, change of Config, join of critics)."""
+    for option, settings in SWEEPS.items():
+        for name, task in CHEAP.items():
+            for setting in settings:
+                yield TITLES.get(option, option), setting, name, task, {option: setting}, None
+    for setting, join in CRITICS.items():
+        name = "Pendulum, SAC, 1 episode, online"
+        yield "critics", setting, name, CHEAP[name], {}, join
+    for name, env in RUNS_ON.items():
+        for n in 1, 3, 5, 10, 15:
+            online = env == SWING
+            yield "demos", n, name, Task(
+                env, elder(env, n), online, thin=1 if online else 20), {}, None
+
+
+def ablations(args) -> None:
+    """One thing changed, all else at its default; a run that breaks down is NaN."""
+    path = RESULTS / "ablations.csv"
+    for study, setting, name, task, change, join in cases():
+        if args.study and args.study != study:
+            continue
+        for seed in range(args.seeds or 3):
+            key = study, str(setting), name, str(seed)
+            if key in {(r["study"], r["setting"], r["task"], r["seed"]) for r in rows(path)}:
+                continue
+            begun, (demos, _) = time.monotonic(), task.demos(seed)
+            config = iq.Config(seed=seed, steps=task.steps, **change).complete(demos.action_space)
+            networks = {}
+            if join:
+                inputs = demos.observations.shape[1] + demos.actions.shape[1]
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seed)
+                    networks = {"critic": Twin(inputs, config.hidden, join)}
+            agent = iq.new_agent(demos, config, **networks)
+            try:
+                iq.learn(demos, task.env if task.online else None, config, agent=agent)
+                got = iq.evaluate(agent, task.env, 20, hunts.FRESH + seed)
+            except FloatingPointError as error:
+                print(error)
+                got = np.array([np.nan])
+            append(path, {
+                "study": study, "setting": setting, "task": name, "seed": seed,
+                "return_mean": round(got.mean(), 2), "return_std": round(got.std(), 2),
+                "max_q": round(max((h["max_q"] for h in agent.history), default=np.nan), 2),
+                "seconds": round(time.monotonic() - begun, 1),
+                "command": f"python book/benchmarks.py ablations --study {study} --seeds {seed + 1}",
+            } | provenance())
+            print(*key, round(got.mean(), 1), flush=True)
+
+
 # ---------------------------------------------------------------------------- experts
 
 SCALES = {"Acrobot-v1": [1, 1, 1, 1, 4, 9], "MountainCar-v0": [1, 0.07]}
@@ -371,12 +453,17 @@ def main() -> None:
     job.add_argument("--task", help="only tasks whose name holds this")
     job.add_argument("--seeds", type=int, help="seeds 0 to N - 1 (as the task says)")
     job.add_argument("--steps", type=int, help="of tasks with a curve (100,000)")
+    job = jobs.add_parser("ablations", help="one thing changed at a time")
+    studies = list(dict.fromkeys(study for study, *_ in cases()))
+    job.add_argument("--study", choices=studies, help="only this one")
+    job.add_argument("--seeds", type=int, help="seeds 0 to N - 1 (3)")
     jobs.add_parser("experts", help="search, judge and store Acrobot's and MountainCar's")
     jobs.add_parser("speed", help="updates per second against their floor")
     args = parser.parse_args()
     torch.set_num_threads(1)
     RESULTS.mkdir(exist_ok=True)
-    {"experts": experts, "returns": returns, "speed": speed}[args.job](args)
+    todo = {"ablations": ablations, "experts": experts, "returns": returns, "speed": speed}
+    todo[args.job](args)
 
 
 if __name__ == "__main__":
