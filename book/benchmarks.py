@@ -382,29 +382,102 @@ def experts(args) -> None:
 # ------------------------------------------------------------------------------ speed
 
 def speed(args) -> None:
-    """Updates per second against the floor: forward, backward, fused Adam on fixed tensors."""
+    """Updates against their floor, the loop's own share of time, a large diary's memory.
+
+    Rows of what = "ranks" are not made here: torchrun's scaling is added by hand.
+    """
     path = RESULTS / "speed.csv"
-    for env, hidden, batch in ("CartPole-v1", 64, 32), ("Pendulum-v1", 256, 256):
-        whole, floor = pair(env, hidden, batch)
-        rounds = [[rate(whole), rate(floor)] for _ in range(7)]  # side by side, in turn
-        ours, bottom = np.median(rounds, axis=0)
-        append(path, {"env": env, "hidden": hidden, "batch": f"{batch} + {batch}",
-                      "updates_per_second": round(ours), "floor_per_second": round(bottom),
-                      "ratio": round(float(np.median([b / a for a, b in rounds])), 2),
+
+    def put(what, env, hidden, batch, value, floor, ratio, unit):
+        append(path, {"what": what, "env": env, "hidden": hidden, "batch": batch, "value": value,
+                      "floor": floor, "ratio": round(float(ratio), 3), "unit": unit,
                       "threads": torch.get_num_threads(),
                       "command": "python book/benchmarks.py speed"} | provenance())
-        print(env, f"{ours:.0f} updates a second, floor {bottom:.0f}")
+        print(what, env, value, floor, f"{ratio:.3f}", unit, flush=True)
+
+    done = {(r["what"], r["env"]) for r in rows(path)}
+    for env, hidden, batch in (CART, 64, 32), (SWING, 256, 256):
+        if ("update", env) not in done:
+            whole, floor = pair(env, hidden, batch)
+            rounds = [[rate(whole), rate(floor)] for _ in range(7)]  # side by side, in turn
+            ours, bottom = np.median(rounds, axis=0)
+            put("update", env, hidden, f"{batch} + {batch}", round(ours), round(bottom),
+                np.median([b / a for a, b in rounds]), "updates a second; floor / ours")
+        if ("loop", env) not in done:
+            total, inside = loop(env)
+            default = iq.Config()
+            put("loop", env, default.hidden, f"{default.batch_size} + {default.batch_size}",
+                round(total, 2), round(inside, 2), 1 - inside / total,
+                "seconds of 2,000 steps; floor: env.step and update; share outside")
+    if ("memory", CART) not in done:
+        peak, size = memory()
+        default = iq.Config()
+        put("memory", CART, default.hidden, default.batch_size, peak, size, peak / size,
+            "bytes above the imports at the peak; floor: the arrays of the file")
+
+
+def loop(env: str, steps: int = 2_000) -> tuple[float, float]:
+    """Seconds of online learning, and those of them in env.step and agent.update."""
+    demos, inside = iq.record(env, iq.elder(env), 1, 0), 0.0
+
+    def timed(call):
+        def wrapped(*args):
+            nonlocal inside
+            begun = time.perf_counter()
+            try:
+                return call(*args)
+            finally:
+                inside += time.perf_counter() - begun
+        return wrapped
+
+    home, config = iq.make(env), iq.Config(steps=steps)
+    agent = iq.new_agent(demos, config)
+    home.step, agent.update = timed(home.step), timed(agent.update)
+    begun = time.perf_counter()
+    iq.learn(demos, home, config, agent=agent)
+    return time.perf_counter() - begun, inside
+
+
+LARGE = """
+import sys
+import iq
+def peak():  # of this process alone: ru_maxrss begins at the parent's
+    told = open("/proc/self/status").read()
+    return int(told.split("VmHWM:")[1].split()[0]) * 1024
+before = peak()
+demos = iq.Demos.load(sys.argv[1])
+iq.learn(demos, config=iq.Config(steps=100, device="cpu"))
+print(peak() - before)
+"""
+
+
+def memory(count: int = 10**7) -> tuple[int, int]:
+    """Bytes at the peak of loading a diary and 100 updates on it, and of its arrays."""
+    rng = np.random.default_rng(0)
+    ends = np.arange(1, count + 1) % 500 == 0
+    columns = {"observations": rng.standard_normal((count, 4), np.float32),
+               "next_observations": rng.standard_normal((count, 4), np.float32),
+               "actions": rng.integers(2, size=count), "terminations": np.zeros(count, bool),
+               "truncations": ends, "episode_ids": np.arange(count) // 500, "n_actions": np.int64(2)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.npz"
+        np.savez(path, **columns)
+        told = subprocess.run([sys.executable, "-c", LARGE, path], text=True, check=True,
+                              capture_output=True, cwd=Path(iq.__file__).parent).stdout
+    return int(told), sum(x.nbytes for x in columns.values())
 
 
 def pair(env: str, hidden: int, batch: int):
     """iq.py's update with its sampling, and the floor beneath it."""
     demos = iq.record(env, iq.elder(env), 1, 0)
     agent = iq.learn(demos, env, iq.Config(hidden=hidden, batch_size=batch, steps=1))
-    diary = iq.Replay(iq.Batch(*map(agent.tensor, (
+    agent.replay = iq.Replay(iq.Batch(*map(agent.tensor, (
         demos.observations, demos.actions, demos.next_observations,
         demos.terminations))), len(demos))
-    first = agent.tensor(demos.observations[:1]).repeat(batch, 1)
-    g = agent.generator
+    diary, g = agent.replay, agent.generator
+    first = None
+    if agent.config.value_term == "initial":
+        first = agent.tensor(demos.observations[:1]).repeat(batch, 1)
 
     def whole():
         agent.update(diary.sample(batch, g), agent.replay.sample(batch, g), first)
@@ -413,25 +486,27 @@ def pair(env: str, hidden: int, batch: int):
 
 
 def bare(agent, batch, first):
-    """The same networks' passes, nothing else."""
-    optimizer = torch.optim.Adam(agent.parameters(), 1e-3, fused=True)
-    obs, action = batch.obs.float(), batch.action
-    actor = [*agent.actor.parameters()]
+    """The passes of the same networks, backward and fused Adam, on fixed tensors."""
+    critic, actor = [*agent.critic.parameters()], [*agent.actor.parameters()]
+    optimizer = torch.optim.Adam([*critic, *actor], 1e-3, fused=True)
+    obs, action, next_obs = batch.obs.float(), batch.action, batch.next_obs.float()
+
+    def value(obs, network):
+        if not actor:
+            return network(obs).mean()
+        return network(obs, agent.actor(obs).chunk(2, 1)[0].tanh()).mean()
 
     def step():
         optimizer.zero_grad()
+        q = agent.critic(obs, action).mean() if actor else None  # else one pass for Q and V
+        own = value(obs, agent.critic)
+        with torch.set_grad_enabled(agent.target is agent.critic):
+            later = value(next_obs, agent.target)
+        start = own if first is None else value(first, agent.critic)
+        loss = (q if actor else own) + later + start
+        loss.backward(inputs=critic, retain_graph=bool(actor))
         if actor:
-            with torch.no_grad():
-                for x in obs, obs, first:
-                    agent.actor(x)
-                agent.target(obs, action)
-            out = sum(agent.critic(x, a).mean() for x, a in (
-                (obs, action), (obs, action), (first, action[: len(first)])))
-            out.backward()
-            mean = agent.actor(obs).chunk(2, 1)[0].tanh()
-            agent.critic(obs, mean).mean().backward(inputs=actor)
-        else:
-            sum(agent.critic(x).mean() for x in (obs, obs, obs)).backward()
+            own.backward(inputs=actor)
         optimizer.step()
 
     return step
