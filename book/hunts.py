@@ -182,3 +182,25 @@ def results(name: str) -> list[dict[str, str]]:
         return []
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def sweep(rows: list[dict[str, str]]) -> None:
+    """A table and a picture of each study in ablations.csv; one mark a seed, NaN left out."""
+    studies = {}
+    for row in rows:
+        tasks = studies.setdefault(row["study"], {}).setdefault(row["task"], {})
+        tasks.setdefault(row["setting"], []).append(row)
+    for study, tasks in studies.items():
+        table = []
+        fig, axes = caveman.figure(1, len(tasks), width=3.4 * len(tasks), height=2.8)
+        for ax, (task, settings) in zip(np.atleast_1d(axes), tasks.items(), strict=True):
+            for spot, (setting, group) in enumerate(settings.items()):
+                got = np.array([float(row["return_mean"]) for row in group])
+                ax.plot(np.full(len(got), spot), got, "o", color=caveman.LEARNER, alpha=0.75)
+                table.append({"task": task, "setting": setting, "mean return": got.mean(),
+                              "worst seed": got.min(), "best seed": got.max(), "seeds": len(got),
+                              "max |Q|": max(float(row["max_q"]) for row in group)})
+            ax.set_xticks(range(len(settings)), settings, rotation=30, ha="right")
+            ax.set(title=task.replace(", ", "\n"), ylabel="return")
+        caveman.table(table, study, digits=1)
+        caveman.show(fig, alt=f"Returns of every seed by setting of {study}, task by task.")
