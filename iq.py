@@ -84,8 +84,8 @@ class Config:
     chi2_on: str | None = option(None, "rows it charges", "expert", "mixture")
     value_term: str | None = option(
         None, "rows that tell (1 - gamma) E[V(s0)]", "initial", "expert", "mixture")
-    standardize: bool | None = option(
-        None, "observations by their mean and spread in the diary", False, True)
+    standardize: bool = option(  # for many numbers of many units: see book chapter 12
+        False, "observations, and the layers of a continuous critic", False, True)
     absorbing: bool = option(False, "learn the worth of terminal states", False, True)
     critic_lr: float = option(1e-3, "step size of the critic's Adam", 1e-9, 1.0)
     actor_lr: float = option(3e-4, "step size of the actor's Adam", 1e-9, 1.0)
@@ -119,9 +119,9 @@ class Config:
 
 DEFAULTS = {
     Discrete: {"temperature": 1.0, "chi2_on": "expert", "value_term": "expert",
-               "standardize": False, "target_rate": 1.0, "steps": 5_000},
+               "target_rate": 1.0, "steps": 5_000},
     Box: {"temperature": 0.1, "chi2_on": "mixture", "value_term": "initial",
-          "standardize": True, "target_rate": 0.005, "steps": 10_000}}
+          "target_rate": 0.005, "steps": 10_000}}
 
 # ------------------------------------------------------------------------ mathematics
 # B rows in a batch, A actions; a tensor with one number per row is (B,), never (B, 1).
@@ -422,7 +422,7 @@ class Replay:
 class MLP(nn.Module):
     """Inputs (B, ...), flattened, joined -> (B, outputs): Q-network, critic, actor."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, bend: type) -> None:
+    def __init__(self, inputs: int, hidden: int, outputs: int, bend: Callable) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(inputs, hidden), bend(), nn.Linear(hidden, hidden), bend(),
@@ -547,8 +547,11 @@ class Agent(nn.Module):
         return torch.as_tensor(x, device=self.device)
 
     def seen(self, obs: Any) -> Tensor:
-        """Observations as networks take them: by the spread of each in the diary."""
-        return (self.tensor(obs).float() - self.center) / self.spread
+        """Observations as networks take them: plain, or standardized and within 10."""
+        obs = self.tensor(obs).float()
+        if self.config.standardize:
+            obs = ((obs - self.center) / self.spread).clamp(-10, 10)
+        return obs
 
     def check(self, thing: str, obs_shape: Any, space: gym.Space, env_id: Any) -> None:
         """Raise InputError unless the agent is one for such observations, actions."""
@@ -613,7 +616,11 @@ class SoftActorCritic(Agent):
               actor: nn.Module | None = None) -> None:
         self.low, self.high = map(self.tensor, bounds(self.action_space))
         self.nats = math.log(2) * len(self.low)  # the most entropy: uniform on [-1, 1]
-        self.critic = critic or MLP(size + len(self.low), hidden, 1, nn.ReLU)
+        def bend() -> nn.Module:  # normed, it stays tame where the diary says nothing
+            norm = [nn.LayerNorm(hidden)] if self.config.standardize else []
+            return nn.Sequential(*norm, nn.ReLU())
+
+        self.critic = critic or MLP(size + len(self.low), hidden, 1, bend)
         self.actor = actor or MLP(size, hidden, 2 * len(self.low), nn.ReLU)
 
     def q(self, obs: Any, action: Any) -> Tensor:

@@ -2,6 +2,7 @@
 import random
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -451,12 +452,15 @@ def test_an_observation_that_is_always_the_same_keeps_its_unit(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_verb_sees_standard_observations(kind):
     """Standardizing is the same as learning from a diary that is standard already."""
+    networks = {} if kind == "discrete" else {"critic": iq.MLP(3, 8, 1, nn.ReLU)}
     demos = diary(kind)
-    agent = iq.new_agent(demos, config(standardize=True, value_term="expert"))
+    agent = iq.new_agent(demos, config(
+        standardize=True, value_term="expert"), **deepcopy(networks))
     obs = agent.seen(demos.observations)
     standard = replace(demos, observations=obs.numpy(), next_observations=agent.seen(
         demos.next_observations).numpy())
-    twin = iq.new_agent(standard, config(standardize=False, value_term="expert"))
+    twin = iq.new_agent(standard, config(
+        standardize=False, value_term="expert"), **deepcopy(networks))
     raw, ready = arguments(demos), arguments(standard)
     for verb, inputs in (("value", 1), ("q", 2), ("reward", 4), ("act", 1)):
         first, second = (torch.as_tensor(getattr(a, verb)(*x[:inputs])) for a, x in (
@@ -468,3 +472,17 @@ def test_every_verb_sees_standard_observations(kind):
     names = [k for k in weights(agent) if k not in ("center", "spread")]
     torch.testing.assert_close([weights(agent)[k] for k in names],
                                [weights(twin)[k] for k in names], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_seen_further_out_than_ten_spreads(kind):
+    agent = iq.new_agent(diary(kind), config(standardize=True))
+    assert agent.seen([[1e6, -1e6]]).tolist() == [[10, -10]]
+
+
+def test_the_layers_of_a_standard_continuous_critic_are_normed():
+    for standardize in False, True:
+        agent = iq.new_agent(diary("continuous"), config(standardize=standardize))
+        normed = sum(isinstance(x, nn.LayerNorm) for x in agent.critic.modules())
+        assert normed == 2 * standardize
+        assert not any(isinstance(x, nn.LayerNorm) for x in agent.actor.modules())

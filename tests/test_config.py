@@ -33,8 +33,7 @@ NAMES = {
     "device": {"auto", "cpu", "cuda"},
 }
 NONSENSE = math.nan, math.inf, -math.inf, "much", [], (1,)
-OPTIONAL = {"temperature", "chi2_on", "value_term", "standardize", "target_rate",
-            "steps"}
+OPTIONAL = {"temperature", "chi2_on", "value_term", "target_rate", "steps"}
 FIELDS = [f.name for f in dataclasses.fields(iq.Config)]
 BAD = ([(k, x) for k, bad in NUMBERS.items() for x in (*bad, *NONSENSE, True)]
        + [(k, x) for k in NAMES for x in ("unheard of", "", 2, math.nan)]
@@ -91,10 +90,9 @@ def test_none_is_filled_from_the_defaults_for_the_kind_of_action(space):
     assert None not in dataclasses.asdict(full).values()
 
 
-@pytest.mark.parametrize("standardize", [False, True])
-def test_what_is_given_is_never_replaced_by_a_default(standardize):
+def test_what_is_given_is_never_replaced_by_a_default():
     given = iq.Config(temperature=0.3, chi2_on="mixture", value_term="mixture",
-                      standardize=standardize, target_rate=0.5, steps=7, gamma=0.8)
+                      target_rate=0.5, steps=7, gamma=0.8)
     for space in Discrete(2), Box(-1, 1, (2,)):
         assert given.complete(space) == given
 
