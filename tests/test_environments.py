@@ -1,4 +1,6 @@
 """Environments: elders, recording and evaluation."""
+import math
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -58,8 +60,35 @@ def test_an_elder_gives_actions_of_its_space_for_each_row(env_id):
     assert all(map(gym.make(env_id).action_space.contains, actions))
 
 
+def test_the_elder_of_cartpole_draws_its_push_from_a_logistic_of_the_state():
+    obs = np.random.default_rng(1).normal(0, [1, 0.5, 0.05, 0.3], (2000, 4))
+    x, speed, angle, turn = obs.T
+    logit = 1.5 * x + 4 * speed + 50 * angle + 10 * turn
+    for seed in 0, 7:
+        draws = np.random.default_rng(seed).random(2000)
+        assert (iq.elder("CartPole-v1", seed)(obs) == (
+            draws < 1 / (1 + np.exp(-logit)))).all()
+    assert (iq.elder("CartPole-v1")(obs) == iq.elder("CartPole-v1", 0)(obs)).all()
+
+
+@pytest.mark.parametrize("angle, speed, torque", [
+    (math.pi / 3, 3.0, 1.5),  # 0.5 (15 - 7.5 - 4.5), with the swing
+    (-math.pi / 3, -3.0, -1.5),
+    (math.pi / 3, 4.0, -0.25),  # too fast: it brakes
+    (math.acos(0.8), 0.0, 1.5),  # at rest it swings to the right
+    (-0.35, 1.0, 0.8),  # on top: -8 angle - 2 speed
+    (0.1, -0.2, -0.4),
+    (2.5, -8.0, 2.0),  # below, though angle + 0.3 speed is small: still the swing
+    (math.pi, 1.0, 2.0), (math.pi, -1.0, -2.0), (-0.4, 0.0, 2.0)])
+def test_the_elder_of_pendulum_swings_to_the_energy_of_standing_and_balances(
+        angle, speed, torque):
+    obs = np.array([[math.cos(angle), math.sin(angle), speed]])
+    assert iq.elder("Pendulum-v1")(obs) == pytest.approx(np.array([[torque]]), abs=1e-5)
+
+
 def test_there_is_no_elder_for_other_valleys():
-    with pytest.raises(iq.InputError, match="Acrobot-v1.*CartPole-v1.*Pendulum-v1"):
+    with pytest.raises(ValueError, match=r"^environment without --demos is Acrobot-v1; "
+                       r"allowed: CartPole-v1 \| Pendulum-v1$"):
         iq.elder("Acrobot-v1")
 
 

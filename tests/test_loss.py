@@ -425,6 +425,12 @@ def test_the_gradient_that_moves_the_discrete_agent_is_that_of_iq_loss():
     torch.testing.assert_close(info["critic_gradient"], norm)
 
 
+def test_the_most_entropy_is_that_of_the_uniform_policy():
+    box = iq.Box(-2, 2, (3,), dtype=np.float32)
+    assert iq.SoftQ((2,), iq.Discrete(5)).nats == math.log(5)
+    assert iq.SoftActorCritic((2,), box).nats == 3 * math.log(2)  # on [-1, 1]
+
+
 class Tall(nn.Module):
     """A critic that says the same everywhere."""
 
