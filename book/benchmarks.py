@@ -73,6 +73,7 @@ class Task:
     thin: int = 1  # every how many rows of the diary are kept
     steps: int | None = None  # of iq; None: its default
     every: int | None = None  # steps between points of the curve; None: no curve
+    change: tuple[tuple[str, object], ...] = ()  # of the defaults, told in the task's name
     seeds: int = 5
 
     def demos(self, seed: int) -> tuple[iq.Demos, float]:
@@ -83,7 +84,7 @@ class Task:
 
 def body(name: str) -> Task:
     return Task(name.rpartition("_")[0], stored(name), True, steps=100_000, every=10_000,
-                seeds=3)
+                change=(("standardize", True),), seeds=3)
 
 
 CART, LANDER, SWING = "CartPole-v1", "LunarLander-v3", "Pendulum-v1"
@@ -108,8 +109,8 @@ TASKS = {
         SWING, stored("Pendulum-v1_sac"), True, steps=10_000),
     "Pendulum, elder, 10 episodes, online": Task(SWING, elder(SWING, 10), True, OURS),
     "Pendulum, elder, 10 episodes, offline": Task(SWING, elder(SWING, 10)),
-    "Hopper, TQC, 1 episode, online": body("Hopper-v5_tqc"),
-    "HalfCheetah, SAC, 1 episode, online": body("HalfCheetah-v5_sac"),
+    "Hopper, TQC, 1 episode, online, standardize": body("Hopper-v5_tqc"),
+    "HalfCheetah, SAC, 1 episode, online, standardize": body("HalfCheetah-v5_sac"),
 }
 DECAY = 0.1  # AdamW's, of the clones
 
@@ -193,7 +194,8 @@ def learned(who: str, name: str, task: Task, demos: iq.Demos, seed: int, command
         agent = published(demos, seed, config.steps)
         iq.learn(demos, task.env if task.online else None, agent.config, agent=agent)
     else:
-        agent = hunted(name, task, demos, replace(config, steps=task.steps or config.steps), command)
+        config = replace(config, steps=task.steps or config.steps, **dict(task.change))
+        agent = hunted(name, task, demos, config, command)
     return agent.act, agent.updates, agent
 
 
@@ -205,7 +207,7 @@ def published(demos: iq.Demos, seed: int, steps: int) -> iq.Agent:
                                nn.Linear(64, 64), nn.ELU(), nn.Linear(64, int(demos.action_space.n)))
     return iq.new_agent(demos, iq.Config(
         critic_lr=1e-4, batch_size=32, temperature=0.001, divergence="chi2", chi2_on="expert",
-        value_term="expert", target_rate=1.0, standardize=False, grad_clip=1e6, steps=steps,
+        value_term="expert", target_rate=1.0, grad_clip=1e6, steps=steps,
         seed=seed), critic=critic)
 
 
@@ -252,8 +254,7 @@ class Twin(nn.Module):
     def __init__(self, inputs: int, hidden: int, join: Callable) -> None:
         super().__init__()
         self.join, self.pair = join, nn.ModuleList(iq.MLP(
-            inputs, hidden, 1, lambda: nn.Sequential(nn.LayerNorm(hidden), nn.ReLU()))
-            for _ in range(2))
+            inputs, hidden, 1, nn.ReLU) for _ in range(2))
 
     def forward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         return self.join(*(critic(obs, action) for critic in self.pair))
@@ -267,7 +268,7 @@ CHEAP = {name: TASKS[name] for name in (
         TASKS["CartPole, PPO, every 20th row, online"], steps=5_000)}
 RUNS_ON = {"CartPole, elder, every 20th row, offline": CART, "Pendulum, elder, online": SWING}
 SWEEPS = {  # study: settings of Config
-    "chi2_on": ("expert", "mixture"), "value_term": ("initial", "expert", "mixture"),
+    "standardize": (False, True), "chi2_on": ("expert", "mixture"), "value_term": ("initial", "expert", "mixture"),
     "absorbing": (False, True), "temperature": (0.001, 0.01, 0.1, 1.0, 10.0),
     "target_rate": (1.0, 0.05, 0.005), "divergence": tuple(iq.DIVERGENCES)}
 TITLES = {"absorbing": "ending", "target_rate": "target"}  # of studies, where not the option's
