@@ -23,7 +23,8 @@ The policy is exp((Q - V) / tau), the reward is r: none is guessed, none is adve
 Paper: Garg et al., "IQ-Learn: Inverse soft-Q Learning for Imitation", NeurIPS 2021,
 arXiv:2106.12142; "Eq." is an equation of it. Deviations: a temperature; terminal states
 may have a learned value; divergences go on as tangents where they would be infinite;
-phi is taken row by row, where the paper takes it after averaging over a random s'.
+phi is taken row by row, where the paper takes it after averaging over a random s';
+V(s') is held within what chi2 on the mixture lets a policy earn, as in LS-IQ.
 """
 from __future__ import annotations
 
