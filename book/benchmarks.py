@@ -2,6 +2,7 @@
 
     python book/benchmarks.py experts
     python book/benchmarks.py returns [--task NAME] [--seeds N] [--steps N]
+    python book/benchmarks.py rewards [--seeds N]
     python book/benchmarks.py ablations [--study NAME] [--seeds N]
     python book/benchmarks.py speed
 
@@ -244,6 +245,64 @@ def pearson(agent: iq.Agent | None, played: iq.Demos) -> float | str:
     ours = agent.reward(played.observations, played.actions, played.next_observations,
                         played.terminations).cpu().numpy()
     return round(float(np.corrcoef(ours, played.rewards)[0, 1]), 3)
+
+
+# ---------------------------------------------------------------------------- rewards
+
+def rewards(args) -> None:
+    """Pearson of recovered and true rewards, by step and by episode, with controls.
+
+    Over 50 episodes of five hunters: the learner's own moves, of which a share of 0,
+    1/4, 1/2, 3/4 and 1 is put in their place at random.
+    """
+    path = RESULTS / "rewards.csv"
+    for name in "Pendulum, elder, 10 episodes, online", "Pendulum, SAC, 1 episode, online":
+        for seed in range(args.seeds or 3):
+            if (name, str(seed)) in {(r["task"], r["seed"]) for r in rows(path)}:
+                continue
+            task = TASKS[name]
+            demos, _ = task.demos(seed)
+            agent = iq.learn(demos, task.env, iq.Config(seed=seed))
+            chance = hunts.random_policy(agent.action_space, seed)
+            parts = []
+            for share in 0, 0.25, 0.5, 0.75, 1:
+                rng = np.random.default_rng(seed)
+
+                def policy(obs, share=share, rng=rng):
+                    stray = rng.random((len(obs), 1)) < share
+                    return np.where(stray, chance(obs), agent.act(obs))
+
+                parts.append(iq.record(task.env, policy, 10, hunts.FRESH))
+            row = {"task": name, "seed": seed}
+            for signal, what in SIGNALS.items():
+                told = [what(agent, x) for x in parts]
+                sums = [np.add.reduceat(t, np.flatnonzero(x.starts)) for t, x in zip(told, parts)]
+                truth = [x.rewards for x in parts], [x.returns() for x in parts]
+                for unit, mine, true in zip(("step", "episode"), (told, sums), truth, strict=True):
+                    mine, true = np.concatenate(mine), np.concatenate(true)
+                    known = np.ptp(mine) > 1e-6 * np.abs(mine).max()
+                    row[f"{signal}, by {unit}"] = (
+                        round(float(np.corrcoef(mine, true)[0, 1]), 3) if known else "")
+            command = f"python book/benchmarks.py rewards --seeds {seed + 1}"
+            append(path, row | {"command": command} | provenance())
+            print(row, flush=True)
+
+
+def arrays(demos: iq.Demos):
+    return demos.observations, demos.actions
+
+
+@torch.no_grad()
+def log_policy(agent: iq.Agent, demos: iq.Demos) -> np.ndarray:
+    """Q - V is tau log pi at the best actor."""
+    return (agent.q(*arrays(demos)) - agent.value(demos.observations)).cpu().numpy()
+
+
+SIGNALS = {
+    "recovered reward": lambda agent, x: agent.reward(
+        *arrays(x), x.next_observations, x.terminations).cpu().numpy(),
+    "log policy": log_policy,
+    "a constant": lambda agent, x: np.ones(len(x))}
 
 
 # -------------------------------------------------------------------------- ablations
@@ -530,6 +589,8 @@ def main() -> None:
     job.add_argument("--task", help="only tasks whose name holds this")
     job.add_argument("--seeds", type=int, help="seeds 0 to N - 1 (as the task says)")
     job.add_argument("--steps", type=int, help="of tasks with a curve (100,000)")
+    job = jobs.add_parser("rewards", help="recovered rewards beside the true ones")
+    job.add_argument("--seeds", type=int, help="seeds 0 to N - 1 (3)")
     job = jobs.add_parser("ablations", help="one thing changed at a time")
     studies = list(dict.fromkeys(study for study, *_ in cases()))
     job.add_argument("--study", choices=studies, help="only this one")
@@ -539,7 +600,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     RESULTS.mkdir(exist_ok=True)
-    todo = {"ablations": ablations, "experts": experts, "returns": returns, "speed": speed}
+    todo = {"ablations": ablations, "experts": experts, "returns": returns,
+            "rewards": rewards, "speed": speed}
     todo[args.job](args)
 
 
