@@ -264,15 +264,8 @@ def rewards(args) -> None:
             demos, _ = task.demos(seed)
             agent = iq.learn(demos, task.env, iq.Config(seed=seed))
             chance = hunts.random_policy(agent.action_space, seed)
-            parts = []
-            for share in 0, 0.25, 0.5, 0.75, 1:
-                rng = np.random.default_rng(seed)
-
-                def policy(obs, share=share, rng=rng):
-                    stray = rng.random((len(obs), 1)) < share
-                    return np.where(stray, chance(obs), agent.act(obs))
-
-                parts.append(iq.record(task.env, policy, 10, hunts.FRESH))
+            parts = [iq.record(task.env, stray(agent.act, chance, share, seed), 10, hunts.FRESH)
+                     for share in (0, 0.25, 0.5, 0.75, 1)]
             row = {"task": name, "seed": seed}
             for signal, what in SIGNALS.items():
                 told = [what(agent, x) for x in parts]
@@ -286,6 +279,12 @@ def rewards(args) -> None:
             command = f"python book/benchmarks.py rewards --seeds {seed + 1}"
             append(path, row | {"command": command} | provenance())
             print(row, flush=True)
+
+
+def stray(policy: Callable, chance: Callable, share: float, seed: int) -> Callable:
+    """A policy, of whose moves a share is drawn by chance instead."""
+    rng = np.random.default_rng(seed)
+    return lambda obs: np.where(rng.random((len(obs), 1)) < share, chance(obs), policy(obs))
 
 
 def arrays(demos: iq.Demos):
