@@ -483,6 +483,8 @@ def test_nothing_is_seen_further_out_than_ten_spreads(kind):
 def test_the_layers_of_a_standard_continuous_critic_are_normed():
     for standardize in False, True:
         agent = iq.new_agent(diary("continuous"), config(standardize=standardize))
+        bends = [isinstance(x, nn.ReLU) for x in agent.critic.modules()]
+        assert sum(bends) == 2
         normed = sum(isinstance(x, nn.LayerNorm) for x in agent.critic.modules())
         assert normed == 2 * standardize
         assert not any(isinstance(x, nn.LayerNorm) for x in agent.actor.modules())

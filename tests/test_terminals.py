@@ -248,3 +248,12 @@ def test_a_time_limit_is_no_end_a_learner_takes_no_note_of_it(kind):
         agents[flag] = agent.q(rows.obs, rows.action).detach()
     assert torch.equal(agents["neither"], agents["truncations"])
     assert not torch.equal(agents["neither"], agents["terminations"])
+
+
+def test_the_absorbing_state_is_worth_its_reward_for_ever():
+    """V_A = r_A + gamma r_A + gamma^2 r_A + ... = r_A / (1 - gamma), to the agents too."""
+    for gamma in 0.0, 0.5, 0.9:
+        agent = iq.SoftQ((2,), iq.Discrete(2), iq.Config(gamma=gamma, device="cpu"))
+        agent.absorbing_reward.data.fill_(0.3)
+        for_ever = sum(0.3 * gamma**t for t in range(400))
+        assert agent.absorbing_value().item() == pytest.approx(for_ever, rel=1e-5)
