@@ -191,6 +191,9 @@ def test_discrete_actions_without_a_space_are_counted_with_a_warning(path):
     with pytest.warns(UserWarning, match="n_actions") as told:
         assert iq.Demos.load(write(path, data)).action_space == Discrete(5)
     assert told[0].filename == __file__  # it points at the caller
+    data["actions"][:] = 0
+    with pytest.warns(UserWarning, match="n_actions"):
+        assert iq.Demos.load(write(path, data)).action_space == Discrete(1)
 
 
 @pytest.mark.parametrize("absent", [["action_low"], ["action_high"],

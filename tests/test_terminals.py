@@ -251,7 +251,7 @@ def test_a_time_limit_is_no_end_a_learner_takes_no_note_of_it(kind):
 
 
 def test_the_absorbing_state_is_worth_its_reward_for_ever():
-    """V_A = r_A + gamma r_A + gamma^2 r_A + ... = r_A / (1 - gamma), to the agents too."""
+    """V_A = r_A + gamma r_A + gamma^2 r_A + ... = r_A / (1 - gamma), for agents."""
     for gamma in 0.0, 0.5, 0.9:
         agent = iq.SoftQ((2,), iq.Discrete(2), iq.Config(gamma=gamma, device="cpu"))
         agent.absorbing_reward.data.fill_(0.3)
