@@ -165,7 +165,8 @@ def test_truncation_and_termination_are_kept_apart_also_where_both_come_at_once(
 
 @pytest.mark.parametrize("episodes", [0, -3])
 def test_no_fewer_than_one_episode_is_recorded(episodes):
-    with pytest.raises(iq.InputError, match=f"^episodes is {episodes}; allowed: 1 or more$"):
+    text = f"^episodes is {episodes}; allowed: 1 or more$"
+    with pytest.raises(iq.InputError, match=text):
         iq.record("CartPole-v1", iq.elder("CartPole-v1"), episodes, seed=0)
 
 
