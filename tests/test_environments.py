@@ -1,5 +1,6 @@
 """Environments: elders, recording and evaluation."""
 import math
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -195,8 +196,14 @@ def test_evaluation_leaves_the_agent_as_it_was(kind, tmp_path):
 def test_an_agent_is_not_evaluated_in_another_environment():
     agent = iq.new_agent(diary(), config())
     for env in "CartPole-v1", gym.make("WalkFar-v0"):
-        with pytest.raises(iq.InputError, match="Walk-v0"):
+        with pytest.raises(iq.InputError, match=r"^environment is \(.*Walk-v0"):
             iq.evaluate(agent, env, episodes=1, seed=0)
+
+
+def test_an_agent_does_not_learn_from_the_diary_of_another_environment():
+    other = replace(diary(), env_id="Elsewhere-v0")
+    with pytest.raises(iq.InputError, match=r"^diary is \('Elsewhere-v0'.*Walk-v0"):
+        iq.learn(other, agent=iq.new_agent(diary(), config()))
 
 
 # ----------------------------------------------------------- what can not be learned in
@@ -208,7 +215,9 @@ def test_an_environment_whose_spaces_can_not_be_learned_is_refused_by_them(name)
     for env in name, gym.make(name):
         with pytest.raises(iq.InputError) as caught:
             iq.make(env)
-        assert str(wrong) in str(caught.value)
+        thing, allowed = ("action", "Discrete from 0, or a bounded Box of floats with "
+                          "one axis") if wrong is actions else ("observation", "Box")
+        assert str(caught.value) == f"{thing} space is {wrong}; allowed: {allowed}"
         with pytest.raises(iq.InputError):
             iq.record(env, lambda obs: obs, 1, seed=0)
 
@@ -218,4 +227,4 @@ def test_an_environment_whose_spaces_can_not_be_learned_is_refused_by_them(name)
 def test_an_unknown_environment_is_refused_by_name(name):
     with pytest.raises(iq.InputError) as caught:
         iq.make(name)
-    assert repr(name) in str(caught.value)
+    assert str(caught.value).startswith(f"environment {name!r}: ")
