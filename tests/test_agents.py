@@ -488,3 +488,49 @@ def test_the_layers_of_a_standard_continuous_critic_are_normed():
         normed = sum(isinstance(x, nn.LayerNorm) for x in agent.critic.modules())
         assert normed == 2 * standardize
         assert not any(isinstance(x, nn.LayerNorm) for x in agent.actor.modules())
+
+
+# -------------------------------------------------------------------- the loop online
+
+class Watched(gym.Wrapper):
+    """An environment that keeps the seeds of its resets."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.seeds = []
+
+    def reset(self, *, seed=None, options=None):
+        self.seeds.append(seed)
+        return super().reset(seed=seed, options=options)
+
+
+@pytest.mark.parametrize("seed, rank", [(0, 0), (3, 0), (3, 2)])
+def test_every_reset_has_a_seed_of_its_own_by_rank_seed_and_episode(seed, rank):
+    env, agent = Watched(gym.make(ENVS["discrete"])), iq.new_agent(
+        DIARIES["discrete"], config(seed=seed, steps=80))
+    agent.rank = rank
+    iq.learn(DIARIES["discrete"], env, config(steps=80), agent=agent)
+    first = rank * 2**65 + seed * 2**32
+    assert len(env.seeds) > 3
+    assert env.seeds == list(range(first, first + len(env.seeds)))
+    assert agent.episodes == len(env.seeds) - 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_online_the_learner_draws_its_actions(kind, monkeypatch):
+    agent, drawn = iq.new_agent(DIARIES[kind], config(steps=5)), []
+    choose = agent.choose
+    monkeypatch.setattr(agent, "choose", lambda obs, greedy: (
+        drawn.append(greedy), choose(obs, greedy))[1])
+    iq.learn(DIARIES[kind], ENVS[kind], config(steps=5), agent=agent)
+    assert drawn == [False] * 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_replay_has_room_for_exactly_the_steps_to_come(kind):
+    agent = iq.learn(DIARIES[kind], ENVS[kind], config(steps=12))
+    assert len(agent.replay.rows.obs) == 12
+    iq.learn(DIARIES[kind], ENVS[kind], config(steps=30), agent=agent)
+    assert len(agent.replay.rows.obs) == len(agent.replay) == 30
+    small = iq.learn(DIARIES[kind], ENVS[kind], config(steps=12, replay_size=7))
+    assert len(small.replay.rows.obs) == len(small.replay) == 7

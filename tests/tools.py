@@ -28,6 +28,7 @@ class Walk(gym.Env):
         return self.state(), {}
 
     def step(self, action):
+        assert self.action_space.contains(action), action
         push = float(action[0]) if self.continuous else 2 * int(action) - 1
         self.place += 0.4 * push + 0.1 * self.np_random.normal()
         self.steps += 1
