@@ -524,6 +524,7 @@ def test_online_the_learner_draws_its_actions(kind, monkeypatch):
         drawn.append(greedy), choose(obs, greedy))[1])
     iq.learn(DIARIES[kind], ENVS[kind], config(steps=5), agent=agent)
     assert drawn == [False] * 5
+    assert agent.history[-1]["reward_policy"] != 0  # and learns from them
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -206,6 +206,13 @@ def test_an_agent_does_not_learn_from_the_diary_of_another_environment():
         iq.learn(other, agent=iq.new_agent(diary(), config()))
 
 
+@pytest.mark.parametrize("env_id", [None, "Walk-v0", "tools:Walk-v0"])
+def test_it_learns_from_a_diary_that_does_not_tell_or_names_the_module_too(env_id):
+    agent = iq.new_agent(diary(), config())
+    iq.learn(replace(diary(), env_id=env_id), config=config(steps=2), agent=agent)
+    assert agent.updates == 2
+
+
 # ----------------------------------------------------------- what can not be learned in
 
 @pytest.mark.parametrize("name", ODD)
