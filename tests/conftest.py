@@ -9,4 +9,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("default run", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
+hypothesis.settings.register_profile(
+    "mutation", deadline=None, max_examples=10, derandomize=True, database=None)
 hypothesis.settings.load_profile("default run")
