@@ -439,6 +439,14 @@ def test_an_agent_refuses_the_diary_of_another_environment():
         iq.learn(diary("continuous"), agent=agent)
 
 
+@pytest.mark.parametrize("shape", [(), (5,), (0, 2), (5, 0)])
+def test_observations_of_such_a_shape_are_refused_by_it(shape):
+    seen, ends = np.zeros(shape, np.float32), np.zeros(shape[:1], bool)
+    with pytest.raises(ValueError) as caught:
+        iq.Demos(seen, ends.astype(int), seen, ends, ends, Discrete(2))
+    assert str(caught.value) == f"shape of observations is {shape}; allowed: (N, ...)"
+
+
 # ---------------------------------------------------------------------------- minari
 
 @pytest.fixture(scope="module")
