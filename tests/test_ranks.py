@@ -69,4 +69,5 @@ def test_torchrun_reports_once_and_writes_once(tmp_path):
     assert {x.name for x in tmp_path.iterdir()} == {"agent.pt", "m.csv"}
     assert iq.load(tmp_path / "agent.pt").updates == 30
     again = torchrun(tmp_path, "learn", "CartPole-v1", "--resume", "agent.pt")
-    assert again.returncode and "iq.py: --resume is agent.pt; allowed" in again.stderr
+    assert again.returncode  # both complain, perhaps at once
+    assert "--resume is agent.pt; allowed: one process" in again.stderr
