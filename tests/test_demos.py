@@ -188,12 +188,21 @@ def test_discrete_actions_without_a_space_are_counted_with_a_warning(path):
     data = columns(diary())
     del data["n_actions"]
     data["actions"][0] = 4
-    with pytest.warns(UserWarning, match="n_actions") as told:
+    with pytest.warns(UserWarning, match="n_actions"):
         assert iq.Demos.load(write(path, data)).action_space == Discrete(5)
-    assert told[0].filename == __file__  # it points at the caller
     data["actions"][:] = 0
     with pytest.warns(UserWarning, match="n_actions"):
         assert iq.Demos.load(write(path, data)).action_space == Discrete(1)
+
+
+def test_that_warning_points_at_the_line_that_loads(path):
+    data = columns(diary())
+    del data["n_actions"]
+    with pytest.warns(UserWarning) as told:
+        iq.Demos.load(write(path, data))
+    assert [w.filename for w in told] == [__file__]
+    assert str(told[0].message) == (
+        f"{path} has no n_actions: the largest action is the last")
 
 
 @pytest.mark.parametrize("absent", [["action_low"], ["action_high"],
@@ -365,6 +374,46 @@ def test_a_table_made_in_memory_is_held_to_the_same(name, spoil, says):
     n, env_id = data.pop("n_actions"), str(data.pop("env_id"))
     with pytest.raises(ValueError, match=says):
         iq.Demos(**data, action_space=Discrete(int(n)), env_id=env_id)
+
+
+@pytest.mark.parametrize("key, kinds", [
+    ("next_observations", "fiu"), ("actions", "iu"), ("terminations", "b"),
+    ("truncations", "b"), ("rewards", "fiu"), ("episode_ids", "iu")])
+def test_a_column_of_another_length_is_refused_word_for_word(key, kinds):
+    data = columns(diary()) | {"env_id": None}
+    n, x = data.pop("n_actions"), data[key]
+    data[key] = x[1:]
+    with pytest.raises(ValueError) as caught:
+        iq.Demos(**data, action_space=Discrete(int(n)))
+    assert str(caught.value) == (
+        f"{key} is {x.dtype} {x[1:].shape}; allowed: {x.shape}, dtype.kind in {kinds}")
+
+
+@pytest.mark.parametrize("name, text", [
+    ("nan in observations",
+     "observations is NaN or infinite in float32; allowed: finite numbers"),
+    ("no order",
+     "what follows row 0 is another row; allowed: rows in order of time, or "
+     "episode_ids to tell which belong together"),
+    ("an end in mid-episode",
+     "number of episodes is 4 by id, 5 by order, ends; allowed: an episode's rows side "
+     "by side, none but the last of them an end")])
+def test_rows_that_can_not_be_true_are_refused_word_for_word(name, text):
+    data = columns(diary()) | {"env_id": None}
+    n = data.pop("n_actions")
+    SPOILED[name][0](data)
+    with pytest.raises(ValueError) as caught:
+        iq.Demos(**data, action_space=Discrete(int(n)))
+    assert str(caught.value) == text
+
+
+def test_the_row_after_which_another_was_expected_is_named():
+    data = columns(diary())
+    for key in "episode_ids", "n_actions", "env_id":
+        del data[key]
+    data["next_observations"][3] += 1  # row 3 doesn't lead to row 4
+    with pytest.raises(ValueError, match="^what follows row 3 is another row;"):
+        iq.Demos(**data, action_space=Discrete(2))
 
 
 def archive(path, **members):
