@@ -99,7 +99,9 @@ TASKS = {
     "CartPole, PPO, every 20th row, offline": Task(
         CART, stored("CartPole-v1_ppo"), methods=("iq", "clone", "published"), thin=20, seeds=10),
     "CartPole, PPO, every 20th row, online": Task(
-        CART, stored("CartPole-v1_ppo"), True, OURS, thin=20, steps=20_000),
+        CART, stored("CartPole-v1_ppo"), True, OURS, thin=20, seeds=10),
+    "CartPole, PPO, every 20th row, online, 20,000 steps": Task(
+        CART, stored("CartPole-v1_ppo"), True, OURS, thin=20, steps=20_000, seeds=10),
     "Acrobot, CEM, 1 episode, offline": Task(ACROBOT, stored("Acrobot-v1_cem")),
     "Acrobot, CEM, 1 episode, online": Task(ACROBOT, stored("Acrobot-v1_cem"), True, OURS),
     "MountainCar, CEM, 1 episode, offline": Task(CAR, stored("MountainCar-v0_cem")),
@@ -320,10 +322,10 @@ class Twin(nn.Module):
 
 CRITICS = {"one": None, "mean of two": lambda a, b: (a + b) / 2, "minimum of two": torch.minimum}
 CHEAP = {name: TASKS[name] for name in (
-    "CartPole, PPO, every 20th row, offline", "MountainCar, CEM, 1 episode, offline",
-    "Pendulum, SAC, 1 episode, online")} | {
-    "CartPole, PPO, every 20th row, online": replace(
-        TASKS["CartPole, PPO, every 20th row, online"], steps=5_000)}
+    "CartPole, PPO, every 20th row, offline", "CartPole, PPO, every 20th row, online",
+    "MountainCar, CEM, 1 episode, offline")} | {
+    "Pendulum, SAC, 1 episode, online, 5,000 steps": replace(
+        TASKS["Pendulum, SAC, 1 episode, online"], steps=5_000)}
 RUNS_ON = {"CartPole, elder, every 20th row, offline": CART, "Pendulum, elder, online": SWING}
 SWEEPS = {  # study: settings of Config
     "standardize": (False, True), "chi2_on": ("expert", "mixture"), "value_term": ("initial", "expert", "mixture"),
@@ -339,7 +341,7 @@ def cases():
             for setting in settings:
                 yield TITLES.get(option, option), setting, name, task, {option: setting}, None
     for setting, join in CRITICS.items():
-        name = "Pendulum, SAC, 1 episode, online"
+        name = "Pendulum, SAC, 1 episode, online, 5,000 steps"
         yield "critics", setting, name, CHEAP[name], {}, join
     for name, env in RUNS_ON.items():
         for n in 1, 3, 5, 10, 15:
