@@ -118,8 +118,8 @@ class Config:
         defaults = DEFAULTS[type(action_space)].items()
         return replace(self, **{k: v for k, v in defaults if getattr(self, k) is None})
 
-DEFAULTS = {  # chosen by the ablations of book chapter 12; with few rows the temperature of
-    # the paper's equations, 1, loses to cloning: its entropy outweighs what they tell
+DEFAULTS = {  # chosen by the ablations of book chapter 12; from few rows the paper's
+    # temperature, 1, loses to cloning: its entropy outweighs what they tell
     Discrete: {"temperature": 0.01, "chi2_on": "expert", "value_term": "expert",
                "target_rate": 1.0, "steps": 5_000},
     Box: {"temperature": 0.1, "chi2_on": "mixture", "value_term": "initial",
