@@ -340,7 +340,8 @@ class Demos:
             columns = {k: data[k] for k in COLUMNS if k in data}
             return cls(action_space=action_space, env_id=env_id, **columns)
         except Exception as error:  # for bad bytes numpy and zipfile raise many
-            raise InputError(f"diary {str(path)!r}: {error or repr(error)}") from error
+            reason = str(error) or repr(error)  # EOFError may say nothing
+            raise InputError(f"diary {str(path)!r}: {reason}") from error
 
     @classmethod
     def from_minari(cls, dataset: Any) -> Demos:
@@ -803,7 +804,8 @@ def load(path: str | os.PathLike, device: str = "auto", **networks: nn.Module) -
             agent.generator.set_state(state["generator"])
         return agent
     except Exception as error:  # for bad bytes torch and pickle raise many
-        raise InputError(f"checkpoint {str(path)!r}: {error or repr(error)}") from error
+        reason = str(error) or repr(error)
+        raise InputError(f"checkpoint {str(path)!r}: {reason}") from error
 
 # ----------------------------------------------------------------------- command line
 

@@ -295,6 +295,21 @@ def test_noise_is_neither_a_diary_nor_a_checkpoint(folder, content):
     assert check_diary(path) is None and check_agent(path) is None
 
 
+@pytest.mark.parametrize("module, load, thing", [
+    (np, iq.Demos.load, "diary"), (torch, iq.load, "checkpoint")])
+def test_an_error_that_says_nothing_is_told_by_its_name(
+        tmp_path, monkeypatch, module, load, thing):
+    def read(*args, **options):
+        raise EOFError
+
+    path = tmp_path / "file"
+    path.touch()
+    monkeypatch.setattr(module, "load", read)
+    with pytest.raises(iq.InputError) as error:
+        load(path)
+    assert str(error.value) == f"{thing} {str(path)!r}: EOFError()"
+
+
 # ----------------------------------------------------------- checkpoints that lie
 
 def put(value, *keys):
