@@ -84,6 +84,12 @@ def test_numbers_become_single_floats_and_images_stay_bytes():
         assert np.array_equal(demos.observations, x[:1])
 
 
+def test_arrays_of_the_right_type_are_kept_and_not_copied():
+    old = diary()
+    new = iq.Demos(*(getattr(old, k) for k in ROWS), old.action_space)
+    assert all(np.shares_memory(getattr(old, k), getattr(new, k)) for k in ROWS)
+
+
 @pytest.mark.parametrize("order", "<>")
 def test_a_diary_of_any_byte_order_and_width_can_be_learned(order, path):
     for kind in KINDS:
@@ -107,6 +113,13 @@ def test_starts_are_the_first_rows_of_episodes_and_returns_their_sums(demos):
     sums = [demos.rewards[a:b + 1].astype(float).sum()
             for a, b in zip(firsts, ends, strict=True)]
     assert demos.returns() == pytest.approx(sums, rel=1e-12)
+
+
+def test_episodes_may_be_numbered_in_any_order():
+    old = diary(episodes=3)
+    ids = np.array([7, -2, 5])[old.episode_ids]
+    new = iq.Demos(*(getattr(old, k) for k in ROWS), old.action_space, episode_ids=ids)
+    assert np.array_equal(new.starts, old.starts)
 
 
 def test_returns_are_unknown_where_rewards_are():
@@ -234,6 +247,7 @@ def test_a_box_in_double_precision_is_learned_like_any_other(tmp_path):
     demos = diary("continuous")
     wide = Box(-3.0, 1.0, (1,), np.float64)
     demos = iq.Demos(*(getattr(demos, k) for k in ROWS), wide)
+    assert demos.action_space == Box(-3.0, 1.0, (1,), np.float32)
     agent = iq.learn(demos, config=iq.Config(steps=2, hidden=4, device="cpu"))
     assert agent.act(demos.observations).shape == (len(demos), 1)
     agent.save(tmp_path / "agent.pt")
