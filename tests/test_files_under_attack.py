@@ -341,6 +341,8 @@ LIES = {
     "replay without rows": put(([torch.zeros(0)] * 4, 3), "replay"),
     "replay of other shapes": put(([torch.zeros(3, 7)] * 4, 3), "replay"),
     "replay of words": put(("rows", "count"), "replay"),
+    "replay of the right shapes, without rows": lambda state: state.update(
+        replay=([x[:0] for x in state["replay"][0]], 0)),
     "replay counted as -1": lambda state: state.update(replay=(state["replay"][0], -1)),
     "replay counted in words": lambda state: state.update(
         replay=(state["replay"][0], "3")),
@@ -354,6 +356,16 @@ LIES = {
     "more actions than there is memory": put([torch.tensor(0), torch.tensor(2**40)],
                                              "bounds"),
 }
+
+
+@pytest.mark.parametrize(
+    "name", [x for x in LIES if "counted as" in x or "without rows" in x])
+def test_a_replay_that_can_not_be_is_refused_by_its_name(folder, name):
+    state = torch.load(io.BytesIO(AGENTS["discrete"]), weights_only=True)
+    LIES[name](state)
+    torch.save(state, folder / "agent.pt")
+    with pytest.raises(iq.InputError, match=r": replay is -?\d+; allowed: \["):
+        iq.load(folder / "agent.pt")
 
 
 @pytest.mark.parametrize("kind", KINDS)
