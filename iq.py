@@ -123,7 +123,7 @@ DEFAULTS = {  # chosen by the ablations of book chapter 12; from few rows the pa
     Discrete: {"temperature": 0.01, "chi2_on": "expert", "value_term": "expert",
                "target_rate": 1.0, "steps": 5_000},
     Box: {"temperature": 0.1, "chi2_on": "mixture", "value_term": "initial",
-          "target_rate": 0.005, "steps": 10_000}}
+          "target_rate": 0.05, "steps": 10_000}}
 
 # ------------------------------------------------------------------------ mathematics
 # B rows in a batch, A actions; a tensor with one number per row is (B,), never (B, 1).

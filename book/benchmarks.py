@@ -101,7 +101,7 @@ TASKS = {
     "CartPole, PPO, every 20th row, online": Task(
         CART, stored("CartPole-v1_ppo"), True, OURS, thin=20, seeds=10),
     "CartPole, PPO, every 20th row, online, 20,000 steps": Task(
-        CART, stored("CartPole-v1_ppo"), True, OURS, thin=20, steps=20_000, seeds=10),
+        CART, stored("CartPole-v1_ppo"), True, OURS, thin=20, steps=20_000, seeds=5),
     "Acrobot, CEM, 1 episode, offline": Task(ACROBOT, stored("Acrobot-v1_cem")),
     "Acrobot, CEM, 1 episode, online": Task(ACROBOT, stored("Acrobot-v1_cem"), True, OURS),
     "MountainCar, CEM, 1 episode, offline": Task(CAR, stored("MountainCar-v0_cem")),
@@ -110,6 +110,7 @@ TASKS = {
     "LunarLander, heuristic, 1 episode, online": Task(LANDER, lander(1), True),
     "Pendulum, SAC, 1 episode, online": Task(
         SWING, stored("Pendulum-v1_sac"), True, steps=10_000),
+    "Pendulum, elder, 1 episode, online": Task(SWING, elder(SWING), True, OURS),
     "Pendulum, elder, 10 episodes, online": Task(SWING, elder(SWING, 10), True, OURS),
     "Pendulum, elder, 10 episodes, offline": Task(SWING, elder(SWING, 10)),
     "Hopper, TQC, 1 episode, online, standardize": body("Hopper-v5_tqc"),
