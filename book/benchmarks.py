@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -445,10 +446,7 @@ def experts(args) -> None:
 # ------------------------------------------------------------------------------ speed
 
 def speed(args) -> None:
-    """Updates against their floor, the loop's own share of time, a large diary's memory.
-
-    Rows of what = "ranks" are not made here: torchrun's scaling is added by hand.
-    """
+    """Updates against their floor, the loop's own time, a large diary's memory, two ranks."""
     path = RESULTS / "speed.csv"
 
     def put(what, env, hidden, batch, value, floor, ratio, unit):
@@ -458,7 +456,7 @@ def speed(args) -> None:
                       "command": "python book/benchmarks.py speed"} | provenance())
         print(what, env, value, floor, f"{ratio:.3f}", unit, flush=True)
 
-    done = {(r["what"], r["env"]) for r in rows(path)}
+    default, done = iq.Config(), {(r["what"], r["env"]) for r in rows(path)}
     for env, hidden, batch in (CART, 64, 32), (SWING, 256, 256):
         if ("update", env) not in done:
             whole, floor = pair(env, hidden, batch)
@@ -468,15 +466,29 @@ def speed(args) -> None:
                 np.median([b / a for a, b in rounds]), "updates a second; floor / ours")
         if ("loop", env) not in done:
             total, inside = loop(env)
-            default = iq.Config()
             put("loop", env, default.hidden, f"{default.batch_size} + {default.batch_size}",
                 round(total, 2), round(inside, 2), 1 - inside / total,
                 "seconds of 2,000 steps; floor: env.step and update; share outside")
     if ("memory", CART) not in done:
         peak, size = memory()
-        default = iq.Config()
         put("memory", CART, default.hidden, default.batch_size, peak, size, peak / size,
             "bytes above the imports at the peak; floor: the arrays of the file")
+    if ("ranks", CART) not in done:
+        rounds = [[joined(2), joined(1)] for _ in range(3)]  # side by side, in turn
+        two, one = np.median(rounds, axis=0)
+        put("ranks", CART, default.hidden, f"{default.batch_size} + {default.batch_size}",
+            round(two), round(one), np.median([2 * b / a for b, a in rounds]),
+            "updates a second of two processes; floor: of one; rows a second, two / one")
+
+
+def joined(count: int, steps: int = 3_000) -> float:
+    """Updates a second, online, of torchrun with that many processes."""
+    told = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+         str(count), "iq.py", "learn", CART, "--online", "--steps", str(steps), "--json"],
+        text=True, check=True, capture_output=True, cwd=Path(iq.__file__).parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}).stdout
+    return json.loads(told)["updates_per_second"]
 
 
 def loop(env: str, steps: int = 2_000) -> tuple[float, float]:
