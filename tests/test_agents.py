@@ -5,6 +5,7 @@ import sys
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -108,6 +109,28 @@ def test_cpu_and_cuda_agree(kind, tmp_path):
 
 
 # ------------------------------------------------------------------------------ verbs
+
+@pytest.mark.parametrize(("asked", "there", "taken"), [
+    ("auto", True, "cuda"), ("auto", False, "cpu"), ("cuda", True, "cuda"),
+    ("cpu", True, "cpu"), ("cpu", False, "cpu")])
+def test_a_gpu_is_taken_where_there_is_one_unless_the_config_says_cpu(
+        asked, there, taken, monkeypatch):
+    names = []
+
+    class Torch:  # as iq.py alone sees it, on whatever machine this runs
+        cuda = SimpleNamespace(is_available=lambda: there)
+
+        def device(self, name):
+            names.append(name)
+            return torch.device("cpu")
+
+        def __getattr__(self, name):
+            return getattr(torch, name)
+
+    monkeypatch.setattr(iq, "torch", Torch())
+    agent = iq.new_agent(DIARIES["discrete"], config(device=asked))
+    assert names == [taken] and agent.device == torch.device("cpu")
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_arrays_lists_and_tensors_are_the_same_to_every_verb(kind):
