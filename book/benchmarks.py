@@ -84,9 +84,9 @@ class Task:
         return whole.subsample(self.thin), whole.returns().mean()
 
 
-def body(name: str) -> Task:
+def body(name: str, **change) -> Task:
     return Task(name.rpartition("_")[0], stored(name), True, steps=100_000, every=10_000,
-                change=(("standardize", True),), seeds=3)
+                change=(("standardize", True), *change.items()), seeds=3)
 
 
 CART, LANDER, SWING = "CartPole-v1", "LunarLander-v3", "Pendulum-v1"
@@ -116,6 +116,8 @@ TASKS = {
     "Pendulum, elder, 10 episodes, offline": Task(SWING, elder(SWING, 10)),
     "Hopper, TQC, 1 episode, online, standardize": body("Hopper-v5_tqc"),
     "HalfCheetah, SAC, 1 episode, online, standardize": body("HalfCheetah-v5_sac"),
+    "HalfCheetah, SAC, 1 episode, online, standardize, actor_lr 0.001": replace(
+        body("HalfCheetah-v5_sac", actor_lr=1e-3), methods=OURS),
 }
 DECAY = 0.1  # AdamW's, of the clones
 
