@@ -115,6 +115,8 @@ TASKS = {
     "Pendulum, elder, 10 episodes, online": Task(SWING, elder(SWING, 10), True, OURS),
     "Pendulum, elder, 10 episodes, offline": Task(SWING, elder(SWING, 10)),
     "Hopper, TQC, 1 episode, online, standardize": body("Hopper-v5_tqc"),
+    "Hopper, TQC, 1 episode, online, standardize, actor_lr 0.001": replace(
+        body("Hopper-v5_tqc", actor_lr=1e-3), methods=OURS),
     "HalfCheetah, SAC, 1 episode, online, standardize": body("HalfCheetah-v5_sac"),
     "HalfCheetah, SAC, 1 episode, online, standardize, actor_lr 0.001": replace(
         body("HalfCheetah-v5_sac", actor_lr=1e-3), methods=OURS),
