@@ -114,6 +114,11 @@ TASKS = {
     "Pendulum, elder, 1 episode, online": Task(SWING, elder(SWING), True, OURS),
     "Pendulum, elder, 10 episodes, online": Task(SWING, elder(SWING, 10), True, OURS),
     "Pendulum, elder, 10 episodes, offline": Task(SWING, elder(SWING, 10)),
+    "Pendulum, elder, 10 episodes, offline, standardize": Task(
+        SWING, elder(SWING, 10), methods=OURS, change=(("standardize", True),)),
+    "Pendulum, elder, 10 episodes, offline, standardize, critic_lr 0.0003": Task(
+        SWING, elder(SWING, 10), methods=OURS,
+        change=(("standardize", True), ("critic_lr", 3e-4))),
     "Hopper, TQC, 1 episode, online, standardize": body("Hopper-v5_tqc"),
     "Hopper, TQC, 1 episode, online, standardize, actor_lr 0.001": replace(
         body("Hopper-v5_tqc", actor_lr=1e-3), methods=OURS),
