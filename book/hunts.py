@@ -5,6 +5,7 @@ Only the book needs this file. Learning is iq.py's; here it is only called and m
 from __future__ import annotations
 
 import csv
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -191,16 +192,19 @@ def sweep(rows: list[dict[str, str]]) -> None:
         tasks = studies.setdefault(row["study"], {}).setdefault(row["task"], {})
         tasks.setdefault(row["setting"], []).append(row)
     for study, tasks in studies.items():
-        table = []
-        fig, axes = caveman.figure(1, len(tasks), width=3.4 * len(tasks), height=2.8)
-        for ax, (task, settings) in zip(np.atleast_1d(axes), tasks.items(), strict=True):
+        table, height = {}, -(-len(tasks) // 2)
+        fig, axes = caveman.figure(height, 2, 6.4, 2.5 * height, layout="constrained")
+        for ax in axes.flat[len(tasks):]:
+            ax.axis("off")
+        for ax, (task, settings) in zip(axes.flat, tasks.items(), strict=False):
             for spot, (setting, group) in enumerate(settings.items()):
                 got = np.array([float(row["return_mean"]) for row in group])
                 ax.plot(np.full(len(got), spot), got, "o", color=caveman.LEARNER, alpha=0.75)
-                table.append({"task": task, "setting": setting, "mean return": got.mean(),
-                              "worst seed": got.min(), "best seed": got.max(), "seeds": len(got),
-                              "max |Q|": max(float(row["max_q"]) for row in group)})
-            ax.set_xticks(range(len(settings)), settings, rotation=30, ha="right")
-            ax.set(title=task.replace(", ", "\n"), ylabel="return")
-        caveman.table(table, study, digits=1)
+                most = max(float(row["max_q"]) for row in group)
+                line = table.setdefault(setting, {"setting": setting})
+                line[task] = f"{got.mean():.0f}\u00a0±\u00a0{got.std():.0f} ({most:.1f})"
+            ax.set_xticks(range(len(settings)), settings, rotation=30, ha="right", fontsize=8)
+            ax.set_ylabel("return")
+            ax.set_title(textwrap.fill(task, 32), fontsize=9)
+        caveman.table(list(table.values()), f"{study}: return over seeds (and largest |Q|)")
         caveman.show(fig, alt=f"Returns of every seed by setting of {study}, task by task.")
