@@ -269,13 +269,15 @@ def rewards(args) -> None:
     1/4, 1/2, 3/4 and 1 is put in their place at random.
     """
     path = RESULTS / "rewards.csv"
-    for name in "Pendulum, elder, 10 episodes, online", "Pendulum, SAC, 1 episode, online":
+    for name in ("Pendulum, elder, 10 episodes, online", "Pendulum, SAC, 1 episode, online",
+                 "Hopper, TQC, 1 episode, online, standardize"):
         for seed in range(args.seeds or 3):
             if (name, str(seed)) in {(r["task"], r["seed"]) for r in rows(path)}:
                 continue
             task = TASKS[name]
             demos, _ = task.demos(seed)
-            agent = iq.learn(demos, task.env, iq.Config(seed=seed))
+            command = f"python book/benchmarks.py rewards --seeds {seed + 1}"
+            agent = learned("iq", name, task, demos, seed, command)[2]
             chance = hunts.random_policy(agent.action_space, seed)
             parts = [iq.record(task.env, stray(agent.act, chance, share, seed), 10, hunts.FRESH)
                      for share in (0, 0.25, 0.5, 0.75, 1)]
@@ -289,7 +291,6 @@ def rewards(args) -> None:
                     known = np.ptp(mine) > 1e-6 * np.abs(mine).max()
                     row[f"{signal}, by {unit}"] = (
                         round(float(np.corrcoef(mine, true)[0, 1]), 3) if known else "")
-            command = f"python book/benchmarks.py rewards --seeds {seed + 1}"
             append(path, row | {"command": command} | provenance())
             print(row, flush=True)
 
