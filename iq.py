@@ -532,9 +532,10 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def reward(self, obs: Any, action: Any, next_obs: Any, terminated: Any) -> Tensor:
-        """r(s,a,s') = Q(s,a) - gamma V(s'), (B,)  [Eq. 11]."""
-        ended = self.tensor(terminated)
+        """r(s,a,s') = Q(s,a) - gamma V(s'), (B,)  [Eq. 11]; to ask changes nothing."""
+        ended, state = self.tensor(terminated), self.generator.get_state()
         next_value = torch.where(ended, self.absorbing_value(), self.value(next_obs))
+        self.generator.set_state(state)  # V(s') may have drawn
         q, never = self.q(obs, action), torch.zeros_like(ended)
         return inverse_bellman(q, next_value, never, self.config.gamma)
 

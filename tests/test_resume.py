@@ -53,6 +53,26 @@ def test_save_load_continue_equals_uninterrupted_bit_for_bit(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("online", [False, True])
+def test_asking_for_rewards_and_greedy_actions_leaves_learning_as_it_was(
+        kind, online, tmp_path):
+    demos, env, c = diary(kind), ENVS[kind] if online else None, config(
+        steps=20, log_every=1)
+    asked, agent = [], iq.new_agent(demos, c)
+
+    def curious(step, info):
+        agent.act(demos.observations)
+        asked.append([agent.reward(demos.observations, demos.actions,
+                                   demos.next_observations, demos.terminations)
+                      for _ in range(2)])
+
+    iq.learn(demos, env, c, curious, agent)
+    plain = iq.learn(demos, env, c)
+    assert same(state(agent, tmp_path / "a.pt"), state(plain, tmp_path / "b.pt"))
+    assert len(asked) == 20 and all(torch.equal(*pair) for pair in asked)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_is_in_mid_episode_that_a_checkpoint_is_taken_up_again(kind, tmp_path):
     """Steps 1 to 25 of a world of at most 20 steps: some stops are within episodes."""
     demos, c, seen = diary(kind), config(steps=25), []
