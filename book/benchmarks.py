@@ -111,7 +111,7 @@ TASKS = {
     "LunarLander, heuristic, 1 episode, online": Task(LANDER, lander(1), True),
     "Pendulum, SAC, 1 episode, online": Task(
         SWING, stored("Pendulum-v1_sac"), True, steps=10_000),
-    "Pendulum, elder, 1 episode, online": Task(SWING, elder(SWING), True, OURS),
+    "Pendulum, elder, 1 episode, online": Task(SWING, elder(SWING), True),
     "Pendulum, elder, 10 episodes, online": Task(SWING, elder(SWING, 10), True, OURS),
     "Pendulum, elder, 10 episodes, offline": Task(SWING, elder(SWING, 10)),
     "Pendulum, elder, 10 episodes, offline, standardize": Task(

@@ -72,8 +72,8 @@ def test_a_whole_number_does_for_a_number_where_it_is_within_the_range(name):
     assert getattr(iq.Config(**{name: value}), name) == value
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
-def test_a_device_that_is_not_there_is_refused():
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(iq.InputError) as error:
         iq.Config(device="cuda")
     assert str(error.value) == (
