@@ -208,16 +208,20 @@ document.documentElement.dataset.theme = arguments[0]; document.documentElement.
 def logs(driver, home: str) -> tuple[list[str], list[str]]:
     """What went wrong on the console, and requests to other places, since the last call."""
     bad = [f"{e['level']} {e['message']}" for e in driver.get_log("browser")
-           if e["level"] in ("SEVERE", "ERROR") and "favicon.ico" not in e["message"]]
+           if e["level"] in ("SEVERE", "ERROR") and "favicon.ico" not in e["message"]
+           and not e["message"].startswith("chrome")]
     away = []
     for entry in driver.get_log("performance"):
         message = json.loads(entry["message"])["message"]
-        url = ""
+        url = by = ""
         if message["method"] == "Network.requestWillBeSent":
             url = message["params"]["request"]["url"]
+            by = message["params"].get("documentURL", "")
         elif message["method"] == "Network.webSocketCreated":
             url = message["params"]["url"]
-        if url and not url.startswith((home, "data:", "blob:", "about:", "chrome:", "chrome-error:")):
+        # Pages of the browser's own (chrome://new-tab-page, which newer ones load beforehand)
+        # come into this log at times, with what they ask for. They are not of the book.
+        if url and not by.startswith("chrome") and not url.startswith((home, "data:", "blob:", "about:", "chrome")):
             away.append(url)
     return bad, away
 
