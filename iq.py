@@ -92,6 +92,8 @@ class Config:
     actor_lr: float = option(3e-4, "step size of the actor's Adam", 1e-9, 1.0)
     target_rate: float | None = option(
         None, "share of the critic its slow copy takes per update; 1: none", 1e-6, 1.0)
+    actor_average: float = option(
+        1.0, "share of the actor in the mean that acts, per update; 1: all", 1e-6, 1.0)
     grad_clip: float = option(10.0, "largest norm of a gradient", 1e-6, 1e6)
     hidden: int = option(128, "units in each of two hidden layers", 1, 2**16)
     batch_size: int = option(64, "rows of diary per update, and of replay", 1, 2**20)
@@ -462,8 +464,9 @@ class Agent(nn.Module):
         with torch.random.fork_rng(devices=[]):  # the caller's own stream stays
             torch.default_generator.manual_seed(config.seed)
             self.build(math.prod(obs_shape), self.config.hidden, **networks)
-        slow = self.config.target_rate < 1
-        self.target = copy.deepcopy(self.critic) if slow else self.critic
+        c = self.config  # slow copies: a critic for V(s'), an actor to act greedily
+        self.target = copy.deepcopy(self.critic) if c.target_rate < 1 else self.critic
+        self.steady = copy.deepcopy(self.actor) if c.actor_average < 1 else self.actor
         self.to(self.device)
         critic = [*self.critic.parameters(), self.absorbing_reward]
         self.optimizer = torch.optim.Adam([
@@ -520,9 +523,11 @@ class Agent(nn.Module):
             bad = [f"{k} is {float(x)}" for k, x in info.items() if not x.isfinite()]
             raise FloatingPointError(f"step {self.updates + 1}: {', '.join(bad)}")
         self.optimizer.step()
-        if self.target is not self.critic:
-            for slow, new in zip(self.target.parameters(), self.critic.parameters()):
-                slow.data.lerp_(new.data, c.target_rate)
+        for slow, new, rate in ((self.target, self.critic, c.target_rate),
+                                (self.steady, self.actor, c.actor_average)):
+            if slow is not new:
+                for mean, weight in zip(slow.parameters(), new.parameters()):
+                    mean.data.lerp_(weight.data, rate)
         self.updates += 1
         return info
 
@@ -652,7 +657,7 @@ class SoftActorCritic(Agent):
         return squash(mean, log_std.clamp(-5, 2), noise)
 
     def choose(self, obs: Tensor, greedy: bool) -> Tensor:
-        likeliest = self.actor(obs).chunk(2, dim=1)[0].tanh()
+        likeliest = self.steady(obs).chunk(2, dim=1)[0].tanh()
         action = likeliest if greedy else self.draw(obs)[0]
         return torch.lerp(self.low, self.high, (action + 1) / 2)  # exact at both ends
 
