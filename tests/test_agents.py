@@ -344,6 +344,7 @@ def test_learning_never_reads_the_true_rewards(kind):
 CHOICES = [{"divergence": d} for d in iq.DIVERGENCES] + [
     {"absorbing": True}, {"absorbing": True, "divergence": "hellinger"},
     {"chi2_on": "expert"}, {"chi2_on": "mixture"}, {"target_rate": 1.0},
+    {"actor_average": 0.1},
     {"target_rate": 0.1}, {"value_term": "initial"}, {"value_term": "expert"},
     {"value_term": "mixture"}, {"value_term": "initial", "absorbing": True}]
 
@@ -393,6 +394,35 @@ def test_the_slow_copy_follows_the_critic_at_its_rate(target_rate):
 def test_at_rate_1_the_critic_is_its_own_target():
     agent = iq.new_agent(DIARIES["discrete"], config(target_rate=1.0))
     assert agent.target is agent.critic
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_the_average_follows_the_actor_at_its_rate(rate):
+    demos = DIARIES["continuous"]
+    agent = iq.new_agent(demos, config(actor_average=rate, value_term="expert"))
+    old = [x.detach().clone() for x in agent.steady.parameters()]
+    agent.update(batch(agent, demos))
+    for was, mean, new in zip(old, agent.steady.parameters(),
+                              agent.actor.parameters(), strict=True):
+        assert torch.allclose(mean, was + rate * (new - was), atol=1e-7)
+        assert not torch.equal(was, new)
+
+
+def test_the_average_of_actors_acts_greedily_and_the_last_one_explores_and_learns():
+    demos = DIARIES["continuous"]
+    plain, mean = (iq.learn(demos, ENVS["continuous"], config(actor_average=rate))
+                   for rate in (1.0, 0.05))
+    assert plain.steady is plain.actor
+    assert same(plain.actor.state_dict(), mean.actor.state_dict())
+    assert same(plain.replay.rows, mean.replay.rows)
+    obs = demos.observations[:9]
+    assert not np.array_equal(plain.act(obs), mean.act(obs))
+    assert np.array_equal(plain.act(obs, greedy=False), mean.act(obs, greedy=False))
+    mean.actor.load_state_dict(mean.steady.state_dict())
+    unit = mean.actor(mean.seen(obs))[:, :1].tanh()
+    low, high = mean.low, mean.high
+    assert torch.allclose(torch.as_tensor(mean.act(obs)),
+                          low + (high - low) * (unit + 1) / 2)
 
 
 def test_no_gradient_is_longer_than_the_config_allows():

@@ -15,6 +15,7 @@ NUMBERS = {
     "critic_lr": (0.0, -1e-3, 2.0),
     "actor_lr": (0.0, -1e-3, 2.0),
     "target_rate": (0.0, -0.1, 1.1),
+    "actor_average": (0.0, -0.1, 1.1),
     "grad_clip": (0.0, -1.0),
     "hidden": (0, -1, 1.5, 10**9),
     "batch_size": (0, -1, 1.5, 10**12),

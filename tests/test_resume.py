@@ -19,7 +19,7 @@ import iq
 
 CHOICES = {
     "plain": {},
-    "slow copy": {"target_rate": 0.05, "value_term": "initial"},
+    "slow copy": {"target_rate": 0.05, "value_term": "initial", "actor_average": 0.1},
     "absorbing": {"absorbing": True, "chi2_on": "mixture"},
     "small replay": {"replay_size": 15},
     "wasserstein": {"divergence": "wasserstein"},
