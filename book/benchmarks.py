@@ -352,6 +352,8 @@ SWEEPS = {  # study: settings of Config
     "standardize": (False, True), "chi2_on": ("expert", "mixture"), "value_term": ("initial", "expert", "mixture"),
     "absorbing": (False, True), "temperature": (0.001, 0.01, 0.1, 1.0, 10.0),
     "target_rate": (1.0, 0.05, 0.005), "divergence": tuple(iq.DIVERGENCES)}
+SIZES = {"alpha 0.5, tau 0.1": {}, "alpha 0.05, tau 0.01": {"chi2_alpha": 0.05, "temperature": 0.01},
+         "the same, actor averaged": SMALL}
 TITLES = {"absorbing": "ending", "target_rate": "target"}  # of studies, where not the option's
 
 
@@ -361,9 +363,11 @@ def cases():
         for name, task in CHEAP.items():
             for setting in settings:
                 yield TITLES.get(option, option), setting, name, task, {option: setting}, None
+    name = "Pendulum, SAC, 1 episode, online, 5,000 steps"
     for setting, join in CRITICS.items():
-        name = "Pendulum, SAC, 1 episode, online, 5,000 steps"
         yield "critics", setting, name, CHEAP[name], {}, join
+    for setting, change in SIZES.items():
+        yield "size of Q", setting, name, CHEAP[name], change, None
     for name, env in RUNS_ON.items():
         for n in 1, 3, 5, 10, 15:
             online = env == SWING
