@@ -190,7 +190,8 @@ def iq_loss(
     weight = torch.ones_like(q)
     if absorbing_value is not None:  # one self-loop row more for every terminal row
         loop = absorbing_value.expand_as(q)
-        next_value = torch.cat([torch.where(terminated, loop, next_value), loop])
+        later = loop if next_value.requires_grad else loop.detach()  # like V(s')
+        next_value = torch.cat([torch.where(terminated, later, next_value), later])
         q, value = torch.cat([q, loop]), torch.cat([value, loop])
         weight = torch.cat([weight, terminated.to(q.dtype)])
         is_expert = is_expert.repeat(2)
