@@ -24,7 +24,7 @@ Paper: Garg et al., "IQ-Learn: Inverse soft-Q Learning for Imitation", NeurIPS 2
 arXiv:2106.12142; "Eq." is an equation of it. Deviations: a temperature; terminal states
 may have a learned value; divergences go on as tangents where they would be infinite;
 phi is taken row by row, where the paper takes it after averaging over a random s';
-V(s') is held within what chi2 on the mixture lets a policy earn, as in LS-IQ.
+V(s'), V(s0) are held within what chi2 on the mixture lets a policy earn, as in LS-IQ.
 """
 from __future__ import annotations
 
@@ -491,17 +491,17 @@ class Agent(nn.Module):
             obs, action = obs.detach().requires_grad_(), action.detach()
             inputs = [obs, action.requires_grad_()] if action.ndim > 1 else [obs]
         q, value, entropy = self(obs, action)
+        most = math.inf  # that V can be
+        if c.divergence == "chi2" and c.chi2_on == "mixture":  # so |r| <= 4 alpha
+            most = (4 * c.chi2_alpha + c.temperature * self.nats) / (1 - c.gamma)
         with torch.set_grad_enabled(self.target is self.critic):  # else a semi-gradient
-            next_value = self.value(batch.next_obs, self.target)
-            if c.divergence == "chi2" and c.chi2_on == "mixture":  # so |r| <= 4 alpha
-                bound = (4 * c.chi2_alpha + c.temperature * self.nats) / (1 - c.gamma)
-                next_value = next_value.clamp(-bound, bound)
+            next_value = self.value(batch.next_obs, self.target).clamp(-most, most)
+        starts = None if initial is None else self.value(initial).clamp(-most, most)
         loss, info = iq_loss(
             q, value, next_value, batch.terminated,
             torch.arange(len(q), device=self.device) < len(expert.obs), gamma=c.gamma,
             divergence=c.divergence, chi2_alpha=c.chi2_alpha, chi2_on=c.chi2_on,
-            value_term=c.value_term,
-            initial_value=None if initial is None else self.value(initial),
+            value_term=c.value_term, initial_value=starts,
             absorbing_value=self.absorbing_value() if c.absorbing else None)
         if c.divergence == "wasserstein":
             slope = slope_penalty(q, *inputs)
