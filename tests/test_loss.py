@@ -471,18 +471,20 @@ class Tall(nn.Module):
 
 @pytest.mark.parametrize("kind, width", [("discrete", 2), ("continuous", 1)])
 @pytest.mark.parametrize("side", [-1, 1])
-def test_chi2_on_the_mixture_holds_next_values_to_what_it_lets_a_policy_earn(
+def test_chi2_on_the_mixture_holds_next_and_first_values_to_what_a_policy_can_earn(
         kind, width, side):
     """4 alpha + tau H a step at the most [LS-IQ]; elsewhere there is no such bound."""
     bound = side * (4 * 0.5 + 0.1 * math.log(2)) / (1 - 0.9)
     for on, divergence, held in (("mixture", "chi2", True), ("expert", "chi2", False),
                                  ("mixture", "hellinger", False)):
         agent = an_agent(kind, critic=Tall(side * 1e3, width), chi2_on=on,
-                         divergence=divergence)
-        info = agent.update(some_rows(kind, 1, ended=(False,) * 4))
-        next_value = bound if held else side * 1e3
+                         divergence=divergence, value_term="initial")
+        rows = some_rows(kind, 1, ended=(False,) * 4)
+        info = agent.update(rows, initial=rows.obs)
+        value = bound if held else side * 1e3
         assert info["reward_expert"].item() == pytest.approx(
-            side * 1e3 - 0.9 * next_value, abs=0.2)
+            side * 1e3 - 0.9 * value, abs=0.2)
+        assert info["value_term"].item() == pytest.approx(0.1 * value, abs=0.1)
 
 
 def test_the_critic_s_loss_does_not_reach_the_actor():
