@@ -10,5 +10,6 @@ torch.set_num_threads(1)
 hypothesis.settings.register_profile("default run", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
 hypothesis.settings.register_profile(
-    "mutation", deadline=None, max_examples=10, derandomize=True, database=None)
+    "mutation", deadline=None, max_examples=10, derandomize=True, database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate])  # nothing to shrink
 hypothesis.settings.load_profile("default run")
