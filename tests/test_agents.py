@@ -397,6 +397,37 @@ def test_at_rate_1_the_critic_is_its_own_target():
     assert agent.target is agent.critic
 
 
+@pytest.mark.parametrize("limit", [None, 3])
+def test_after_an_end_and_after_a_time_limit_the_next_episode_begins(limit):
+    class Watched(gym.Wrapper):
+        over = True
+
+        def reset(self, **seed):
+            self.over, self.begun = False, getattr(self, "begun", 0) + 1
+            return super().reset(**seed)
+
+        def step(self, action):
+            assert not self.over, "a step after the end"
+            obs, reward, ended, cut, info = super().step(action)
+            self.over = ended or cut
+            return obs, reward, ended, cut, info
+
+    env = Watched(gym.make(ENVS["discrete"], max_episode_steps=limit or 1000))
+    agent = iq.learn(DIARIES["discrete"], env, config(steps=150))
+    assert env.begun == agent.episodes + 1 > 10
+    ends = int(agent.replay.rows.terminated[:150].sum())
+    assert agent.episodes == ends if limit is None else agent.episodes > ends
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_default_networks_have_two_hidden_layers(kind):
+    agent = iq.new_agent(DIARIES[kind], config(hidden=7))
+    for network in (agent.critic, agent.actor)[: 1 + (kind == "continuous")]:
+        shapes = [x.shape for x in network.parameters() if x.ndim == 2]
+        assert len(shapes) == 3
+        assert shapes[0][0] == shapes[1][0] == shapes[1][1] == shapes[2][1] == 7
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_the_average_follows_the_actor_at_its_rate(rate):
     demos = DIARIES["continuous"]
