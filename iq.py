@@ -84,8 +84,7 @@ class Config:
     chi2_alpha: float = option(0.5, "chi2 charges r^2 / (4 alpha) per step", 1e-6, 1e6)
     chi2_on: str | None = option(None, "rows it charges", "expert", "mixture")
     value_term: str | None = option(
-        None, "rows that tell (1 - gamma) E[V(s0)]", "initial", "expert", "mixture",
-        "stationary")
+        None, "rows that tell (1 - gamma) E[V(s0)]", "initial", "expert", "mixture")
     standardize: bool = option(  # for many numbers of many units: see book chapter 12
         False, "observations, and the layers of a continuous critic", False, True)
     absorbing: bool = option(False, "learn the worth of terminal states", False, True)
@@ -181,9 +180,8 @@ def iq_loss(
     """The objective [Eq. 9, 10, offline Eq. 12] with its sign turned: lower is better.
 
     q, value, next_value (B,) are Q(s,a), V(s), V(s'); terminated, is_expert (B,) bool.
-    value_term: (1 - gamma) E[V(s0)] by initial_value, of any length; telescoped as
-    E[V(s) - gamma V(s')] over the expert's rows or the mixture's, which are all rows;
-    or stationary, the mixture's (1 - gamma) E[V(s)]: V(s') is spread there as V(s) is.
+    value_term: (1 - gamma) E[V(s0)] by initial_value, of any length, or telescoped as
+    E[V(s) - gamma V(s')] over the expert's rows or the mixture's, which are all rows.
     absorbing_value: a scalar, what terminal states are worth; None: 0.
     Returns the loss and, detached, its terms, mean rewards and max |Q|.
     """
@@ -213,8 +211,6 @@ def iq_loss(
         terms = {"expert_term": -expert @ DIVERGENCES[divergence](reward)}
     if value_term == "initial":
         terms["value_term"] = (1 - gamma) * initial_value.mean()
-    elif value_term == "stationary":
-        terms["value_term"] = (1 - gamma) * (over["mixture"] @ value)
     else:
         drop = inverse_bellman(value, next_value, terminated, gamma)  # V(s) - gamma V'
         terms["value_term"] = over[value_term] @ drop

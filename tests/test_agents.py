@@ -346,8 +346,7 @@ CHOICES = [{"divergence": d} for d in iq.DIVERGENCES] + [
     {"chi2_on": "expert"}, {"chi2_on": "mixture"}, {"target_rate": 1.0},
     {"actor_average": 0.1},
     {"target_rate": 0.1}, {"value_term": "initial"}, {"value_term": "expert"},
-    {"value_term": "mixture"}, {"value_term": "initial", "absorbing": True},
-    {"value_term": "stationary"}]
+    {"value_term": "mixture"}, {"value_term": "initial", "absorbing": True}]
 
 
 @pytest.mark.parametrize("kind", KINDS)

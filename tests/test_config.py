@@ -28,7 +28,7 @@ NAMES = {
     "divergence": {"chi2", "reverse_kl", "forward_kl", "hellinger", "jensen_shannon",
                    "total_variation", "wasserstein"},
     "chi2_on": {"expert", "mixture"},
-    "value_term": {"initial", "expert", "mixture", "stationary"},
+    "value_term": {"initial", "expert", "mixture"},
     "standardize": {False, True},
     "absorbing": {False, True},
     "device": {"auto", "cpu", "cuda"},

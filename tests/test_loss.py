@@ -24,7 +24,7 @@ choices = {
     "gamma": st.sampled_from([0.0, 0.5, 0.9]),
     "chi2_alpha": st.floats(0.1, 2),
     "chi2_on": st.sampled_from(["expert", "mixture"]),
-    "value_term": st.sampled_from(["expert", "mixture", "initial", "stationary"])}
+    "value_term": st.sampled_from(["expert", "mixture", "initial"])}
 terms = st.fixed_dictionaries(choices)
 
 
@@ -78,8 +78,6 @@ def by_hand(batch, divergence, gamma, chi2_alpha, chi2_on, value_term, initial, 
         terms = {"expert_term": -mean(phi(q - gamma * v) for q, _, v, _ in experts)}
     if value_term == "initial":
         terms["value_term"] = (1 - gamma) * mean(initial.tolist())
-    elif value_term == "stationary":
-        terms["value_term"] = (1 - gamma) * mean(v for _, v, _, _ in table)
     else:
         terms["value_term"] = mean(v - gamma * next_v
                                    for _, v, next_v, _ in over[value_term])
@@ -201,7 +199,7 @@ def test_what_comes_after_any_other_expert_row_is(divergence, batch, terms):
                        is_expert, **settings)[1]
     gap = info["reward_expert"] - moved["reward_expert"]
     torch.testing.assert_close(gap, torch.full_like(gap, 0.9 * 0.5))
-    if terms["value_term"] in ("initial", "stationary") and divergence != "chi2":
+    if terms["value_term"] == "initial" and divergence != "chi2":
         assert (reads[is_expert] > 0).all()  # -phi rises as V' does
 
 
@@ -217,7 +215,7 @@ def test_rows_of_replay_are_read_only_by_what_is_taken_over_the_mixture(
     q, value, next_value = (x[~is_expert] for x in slopes)
     charged = divergence == "chi2" and terms["chi2_on"] == "mixture"
     assert charged or (q == 0).all()
-    assert terms["value_term"] in ("mixture", "stationary") or (value == 0).all()
+    assert terms["value_term"] == "mixture" or (value == 0).all()
     assert charged or terms["value_term"] == "mixture" or (next_value == 0).all()
     assert (slopes[2][terminated] == 0).all()
     if charged:
@@ -431,8 +429,7 @@ def test_the_gradient_that_moves_the_discrete_agent_is_that_of_iq_loss():
 @pytest.mark.parametrize("changes", [
     {}, {"chi2_alpha": 0.2}, {"chi2_alpha": 0.2, "chi2_on": "mixture"},
     {"value_term": "mixture"}, {"value_term": "initial"}, {"absorbing": True},
-    {"value_term": "stationary"}, {"divergence": "hellinger"},
-    {"divergence": "wasserstein"}], ids=str)
+    {"divergence": "hellinger"}, {"divergence": "wasserstein"}], ids=str)
 def test_an_update_descends_iq_loss_with_every_choice_of_the_config(changes, rate):
     agent = an_agent("discrete", target_rate=rate, **changes)
     agent.absorbing_reward.data.fill_(0.3)

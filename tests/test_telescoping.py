@@ -86,18 +86,3 @@ def test_over_a_mixture_it_is_the_mean_of_both_halves(v, other, gamma):
         torch.arange(2 * rows) < rows, gamma=gamma, value_term="mixture")[1]
     halves = value_term(one, False, gamma), value_term(two, False, gamma)
     torch.testing.assert_close(both["value_term"], sum(halves) / 2)
-
-
-@given(episodes, gammas)
-def test_on_rows_that_lead_round_to_where_they_began_the_stationary_term_is_exact(
-        v, gamma):
-    """There V(s') is spread as V(s) is, and no row is more of a start than another."""
-    circle = torch.cat([v, v[:1]])
-    torch.testing.assert_close(value_term(circle, False, gamma, "stationary"),
-                               value_term(circle, False, gamma))
-
-
-@given(episodes, gammas)
-def test_on_an_episode_it_is_off_by_how_far_the_end_is_from_the_beginning(v, gamma):
-    gap = value_term(v, False, gamma) - value_term(v, False, gamma, "stationary")
-    torch.testing.assert_close(gap, gamma * (v[0] - v[-1]) / (len(v) - 1))

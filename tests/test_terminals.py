@@ -18,7 +18,7 @@ terms = st.fixed_dictionaries({
     "gamma": st.sampled_from([0.0, 0.5, 0.9]),
     "divergence": st.sampled_from(list(iq.DIVERGENCES)),
     "chi2_on": st.sampled_from(["expert", "mixture"]),
-    "value_term": st.sampled_from(["expert", "mixture", "initial", "stationary"]),
+    "value_term": st.sampled_from(["expert", "mixture", "initial"]),
     "chi2_alpha": st.floats(0.1, 2)})
 
 
