@@ -396,6 +396,18 @@ def test_at_rate_1_the_critic_is_its_own_target():
     assert agent.target is agent.critic
 
 
+def test_critic_and_actor_step_by_their_own_rates():
+    """Adam's first step is as long as its rate, whatever the gradient's length."""
+    demos = DIARIES["continuous"]
+    agent = iq.new_agent(demos, config(critic_lr=2e-3, actor_lr=5e-4))
+    before = weights(agent)
+    agent.update(batch(agent, demos), initial=agent.tensor(demos.observations))
+    steps = {k: (x - before[k]).abs().max().item() for k, x in weights(agent).items()}
+    for name, rate in ("critic.", 2e-3), ("actor.", 5e-4):
+        longest = max(x for k, x in steps.items() if k.startswith(name))
+        assert longest == pytest.approx(rate, rel=0.01)
+
+
 @pytest.mark.parametrize("limit", [None, 3])
 def test_after_an_end_and_after_a_time_limit_the_next_episode_begins(limit):
     class Watched(gym.Wrapper):
