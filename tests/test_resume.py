@@ -272,3 +272,8 @@ def test_a_resumed_run_says_the_same_as_the_uninterrupted_one(tmp_path, capsys):
         assert reports[0][key] == reports[2][key] and np.isfinite(reports[0][key])
     whole, part = (Path(f).read_text().splitlines() for f in files[:2])
     assert whole == part and len(whole) == 6
+
+
+def test_where_no_device_is_named_a_checkpoint_is_loaded_where_there_is_one(tmp_path):
+    iq.new_agent(diary("discrete"), config(device="cpu")).save(tmp_path / "a.pt")
+    assert iq.load(tmp_path / "a.pt").config.device == "auto"
