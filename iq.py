@@ -24,7 +24,7 @@ Paper: Garg et al., "IQ-Learn: Inverse soft-Q Learning for Imitation", NeurIPS 2
 arXiv:2106.12142; "Eq." is an equation of it. Deviations: a temperature; terminal states
 may have a learned value; divergences go on as tangents where they would be infinite;
 phi is taken row by row, where the paper takes it after averaging over a random s';
-V(s'), V(s0) are held within what chi2 on the mixture lets a policy earn, as in LS-IQ.
+V(s'), as in LS-IQ, and V(s0) are held within what chi2 on the mixture lets one earn.
 """
 from __future__ import annotations
 

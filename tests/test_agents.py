@@ -379,15 +379,18 @@ def test_the_divergence_chosen_is_the_one_that_is_learned_with(divergence):
     assert same(weights(first), weights(other)) == (divergence == "chi2")
 
 
-@pytest.mark.parametrize("target_rate", [0.1, 0.5])
-def test_the_slow_copy_follows_the_critic_at_its_rate(target_rate):
-    demos = DIARIES["discrete"]
-    agent = iq.new_agent(demos, config(target_rate=target_rate))
-    old = [x.detach().clone() for x in agent.target.parameters()]
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+@pytest.mark.parametrize("kind, option, copy, network", [
+    ("discrete", "target_rate", "target", "critic"),
+    ("continuous", "actor_average", "steady", "actor")])
+def test_a_slow_copy_follows_its_network_at_its_rate(kind, option, copy, network, rate):
+    demos = DIARIES[kind]
+    agent = iq.new_agent(demos, config(**{option: rate, "value_term": "expert"}))
+    slow, fast = getattr(agent, copy), getattr(agent, network)
+    old = [x.detach().clone() for x in slow.parameters()]
     agent.update(batch(agent, demos))
-    for was, slow, new in zip(old, agent.target.parameters(),
-                              agent.critic.parameters(), strict=True):
-        assert torch.allclose(slow, was + target_rate * (new - was), atol=1e-7)
+    for was, mean, new in zip(old, slow.parameters(), fast.parameters(), strict=True):
+        assert torch.allclose(mean, was + rate * (new - was), atol=1e-7)
         assert not torch.equal(was, new)
 
 
@@ -437,18 +440,6 @@ def test_the_default_networks_have_two_hidden_layers(kind):
         shapes = [x.shape for x in network.parameters() if x.ndim == 2]
         assert len(shapes) == 3
         assert shapes[0][0] == shapes[1][0] == shapes[1][1] == shapes[2][1] == 7
-
-
-@pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_the_average_follows_the_actor_at_its_rate(rate):
-    demos = DIARIES["continuous"]
-    agent = iq.new_agent(demos, config(actor_average=rate, value_term="expert"))
-    old = [x.detach().clone() for x in agent.steady.parameters()]
-    agent.update(batch(agent, demos))
-    for was, mean, new in zip(old, agent.steady.parameters(),
-                              agent.actor.parameters(), strict=True):
-        assert torch.allclose(mean, was + rate * (new - was), atol=1e-7)
-        assert not torch.equal(was, new)
 
 
 def test_the_average_of_actors_acts_greedily_and_the_last_one_explores_and_learns():
