@@ -89,7 +89,6 @@ class Config:
         False, "observations, and the layers of a continuous critic", False, True)
     absorbing: bool = option(False, "learn the worth of terminal states", False, True)
     critic_lr: float = option(1e-3, "step size of the critic's Adam", 1e-9, 1.0)
-    weight_decay: float = option(0.0, "of the critic, as in AdamW", 0.0, 1.0)
     actor_lr: float = option(3e-4, "step size of the actor's Adam", 1e-9, 1.0)
     target_rate: float | None = option(
         None, "share of the critic its slow copy takes per update; 1: none", 1e-6, 1.0)
@@ -471,10 +470,9 @@ class Agent(nn.Module):
         self.steady = copy.deepcopy(self.actor) if c.actor_average < 1 else self.actor
         self.to(self.device)
         critic = [*self.critic.parameters(), self.absorbing_reward]
-        self.optimizer = torch.optim.AdamW([
-            {"params": critic, "lr": c.critic_lr, "weight_decay": c.weight_decay},
-            {"params": [*self.actor.parameters()], "lr": c.actor_lr}],
-            weight_decay=0, fused=True)
+        self.optimizer = torch.optim.Adam([
+            {"params": critic, "lr": config.critic_lr},
+            {"params": [*self.actor.parameters()], "lr": config.actor_lr}], fused=True)
         self.replay, self.updates, self.episodes = None, 0, 0
         self.trail, self.history = [], []  # actions since reset; figures of learning
 

@@ -344,7 +344,7 @@ def test_learning_never_reads_the_true_rewards(kind):
 CHOICES = [{"divergence": d} for d in iq.DIVERGENCES] + [
     {"absorbing": True}, {"absorbing": True, "divergence": "hellinger"},
     {"chi2_on": "expert"}, {"chi2_on": "mixture"}, {"target_rate": 1.0},
-    {"actor_average": 0.1}, {"weight_decay": 0.1},
+    {"actor_average": 0.1},
     {"target_rate": 0.1}, {"value_term": "initial"}, {"value_term": "expert"},
     {"value_term": "mixture"}, {"value_term": "initial", "absorbing": True}]
 
@@ -409,22 +409,6 @@ def test_critic_and_actor_step_by_their_own_rates():
     for name, rate in ("critic.", 2e-3), ("actor.", 5e-4):
         longest = max(x for k, x in steps.items() if k.startswith(name))
         assert longest == pytest.approx(rate, rel=0.01)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_decay_takes_its_share_of_the_critic_and_leaves_the_actor(kind):
-    """AdamW: beside Adam's step, each weight shrinks by rate * decay of itself."""
-    demos, ends = DIARIES[kind], []
-    for decay in 0.0, 0.5:
-        agent = iq.new_agent(demos, config(
-            critic_lr=0.1, weight_decay=decay, value_term="expert"))
-        before = weights(agent)
-        agent.update(batch(agent, demos))
-        ends.append(weights(agent))
-    for name, share in ("critic", 0.1 * 0.5), ("actor", 0.0):
-        for k in (k for k in before if k.startswith(name + ".")):
-            torch.testing.assert_close(
-                ends[0][k] - ends[1][k], share * before[k], atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("limit", [None, 3])

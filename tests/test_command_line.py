@@ -201,9 +201,9 @@ def test_every_field_of_config_is_a_flag(here, run):
     values = {"gamma": 0.7, "temperature": 0.3, "divergence": "hellinger",
               "chi2_alpha": 0.2, "chi2_on": "mixture", "value_term": "mixture",
               "standardize": True, "absorbing": True, "critic_lr": 2e-3,
-              "weight_decay": 0.2, "actor_lr": 3e-3, "target_rate": 0.5,
-              "actor_average": 0.1, "grad_clip": 3.0, "hidden": 7, "batch_size": 5,
-              "steps": 6, "replay_size": 9, "log_every": 4, "seed": 11, "device": "cpu"}
+              "actor_lr": 3e-3, "target_rate": 0.5, "actor_average": 0.1,
+              "grad_clip": 3.0, "hidden": 7, "batch_size": 5, "steps": 6,
+              "replay_size": 9, "log_every": 4, "seed": 11, "device": "cpu"}
     assert values.keys() == {f.name for f in fields(iq.Config)}
     flags = [x for k, v in values.items() if v is not True
              for x in ("--" + k.replace("_", "-"), v)]

@@ -13,7 +13,6 @@ NUMBERS = {
     "temperature": (0.0, -1.0),
     "chi2_alpha": (0.0, -0.5),
     "critic_lr": (0.0, -1e-3, 2.0),
-    "weight_decay": (-0.1, 1.1),
     "actor_lr": (0.0, -1e-3, 2.0),
     "target_rate": (0.0, -0.1, 1.1),
     "actor_average": (0.0, -0.1, 1.1),
