@@ -492,12 +492,13 @@ def speed(args) -> None:
 
     default, done = iq.Config(), {(r["what"], r["env"]) for r in rows(path)}
     for env, hidden, batch in (CART, 64, 32), (SWING, 256, 256):
-        if ("update", env) not in done:
-            whole, floor = pair(env, hidden, batch)
-            rounds = [[rate(whole), rate(floor)] for _ in range(7)]  # side by side, in turn
-            ours, bottom = np.median(rounds, axis=0)
-            put("update", env, hidden, f"{batch} + {batch}", round(ours), round(bottom),
-                np.median([b / a for a, b in rounds]), "updates a second; floor / ours")
+        whole, *floors = pair(env, hidden, batch)
+        for what, floor in zip(("update", "update, loss in the floor"), floors, strict=True):
+            if (what, env) not in done:
+                rounds = [[rate(whole), rate(floor)] for _ in range(7)]  # side by side, in turn
+                ours, bottom = np.median(rounds, axis=0)
+                put(what, env, hidden, f"{batch} + {batch}", round(ours), round(bottom),
+                    np.median([b / a for a, b in rounds]), "updates a second; floor / ours")
         if ("loop", env) not in done:
             total, inside = loop(env)
             put("loop", env, default.hidden, f"{default.batch_size} + {default.batch_size}",
@@ -577,7 +578,7 @@ def memory(count: int = 10**7) -> tuple[int, int]:
 
 
 def pair(env: str, hidden: int, batch: int):
-    """iq.py's update with its sampling, and the floor beneath it."""
+    """iq.py's update with its sampling, and the floors beneath it, without and with the loss."""
     demos = iq.record(env, iq.elder(env), 1, 0)
     agent = iq.learn(demos, env, iq.Config(hidden=hidden, batch_size=batch, steps=1))
     agent.replay = iq.Replay(iq.Batch(*map(agent.tensor, (
@@ -591,7 +592,8 @@ def pair(env: str, hidden: int, batch: int):
     def whole():
         agent.update(diary.sample(batch, g), agent.replay.sample(batch, g), first)
 
-    return whole, bare(agent, diary.sample(2 * batch, g), first)
+    fixed = diary.sample(2 * batch, g)
+    return whole, bare(agent, fixed, first), charged(agent, fixed, first)
 
 
 def bare(agent, batch, first):
@@ -616,6 +618,28 @@ def bare(agent, batch, first):
         loss.backward(inputs=critic, retain_graph=bool(actor))
         if actor:
             own.backward(inputs=actor)
+        optimizer.step()
+
+    return step
+
+
+def charged(agent, batch, first):
+    """The same with draws and loss as in learning: all but sampling, clipping, checks, tables."""
+    critic, actor = [*agent.critic.parameters()], [*agent.actor.parameters()]
+    optimizer = torch.optim.Adam([*critic, *actor], 1e-3, fused=True)
+    is_expert, c = torch.arange(len(batch.action)) < len(batch.action) // 2, agent.config
+
+    def step():
+        optimizer.zero_grad()
+        q, value, _ = agent(batch.obs, batch.action)
+        with torch.set_grad_enabled(agent.target is agent.critic):
+            later = agent.value(batch.next_obs, agent.target)
+        start = None if first is None else agent.value(first)
+        loss, _ = iq.iq_loss(q, value, later, batch.terminated, is_expert, gamma=c.gamma,
+                             chi2_on=c.chi2_on, value_term=c.value_term, initial_value=start)
+        loss.backward(inputs=critic, retain_graph=bool(actor))
+        if actor:
+            (-value.mean()).backward(inputs=actor)
         optimizer.step()
 
     return step
