@@ -860,7 +860,10 @@ def main(argv: list[str] | None = None) -> int:
     except (InputError, FloatingPointError, KeyboardInterrupt) as error:
         print("iq.py:", " ".join(str(error).split()) or "interrupted", file=sys.stderr)
         return {InputError: 2, FloatingPointError: 1}.get(type(error), 130)
-    if rank_and_ranks()[0]:
+    rank, _ = rank_and_ranks()
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()  # or gloo's threads may abort Python as it exits
+    if rank:
         return 0
     for k, x in report.items():  # JSON knows no NaN
         report[k] = None if isinstance(x, float) and math.isnan(x) else x
