@@ -349,7 +349,8 @@ CHEAP = {name: TASKS[name] for name in (
         TASKS["Pendulum, SAC, 1 episode, online"], steps=5_000)}
 RUNS_ON = {"CartPole, elder, every 20th row, offline": CART, "Pendulum, elder, online": SWING}
 SWEEPS = {  # study: settings of Config
-    "standardize": (False, True), "chi2_on": ("expert", "mixture"), "value_term": ("initial", "expert", "mixture"),
+    "standardize": (False, True), "chi2_on": ("expert", "mixture"),
+    "value_term": ("initial", "expert", "mixture"),
     "absorbing": (False, True), "temperature": (0.001, 0.01, 0.1, 1.0, 10.0),
     "target_rate": (1.0, 0.05, 0.005), "divergence": tuple(iq.DIVERGENCES)}
 SIZES = {"alpha 0.5, tau 0.1": {}, "alpha 0.05, tau 0.01": {"chi2_alpha": 0.05, "temperature": 0.01},
@@ -597,49 +598,53 @@ def pair(env: str, hidden: int, batch: int):
 
 
 def bare(agent, batch, first):
-    """The passes of the same networks, backward and fused Adam, on fixed tensors."""
-    critic, actor = [*agent.critic.parameters()], [*agent.actor.parameters()]
-    optimizer = torch.optim.Adam([*critic, *actor], 1e-3, fused=True)
+    """The passes of the same networks, with a sum of means in place of the loss."""
     obs, action, next_obs = batch.obs.float(), batch.action, batch.next_obs.float()
+    acts = bool([*agent.actor.parameters()])
 
     def value(obs, network):
-        if not actor:
+        if not acts:
             return network(obs).mean()
         return network(obs, agent.actor(obs).chunk(2, 1)[0].tanh()).mean()
 
-    def step():
-        optimizer.zero_grad()
-        q = agent.critic(obs, action).mean() if actor else None  # else one pass for Q and V
+    def passes():
+        q = agent.critic(obs, action).mean() if acts else None  # else one pass for Q and V
         own = value(obs, agent.critic)
         with torch.set_grad_enabled(agent.target is agent.critic):
             later = value(next_obs, agent.target)
         start = own if first is None else value(first, agent.critic)
-        loss = (q if actor else own) + later + start
-        loss.backward(inputs=critic, retain_graph=bool(actor))
-        if actor:
-            own.backward(inputs=actor)
-        optimizer.step()
+        return (q if acts else own) + later + start, own
 
-    return step
+    return stroke(agent, passes)
 
 
 def charged(agent, batch, first):
     """The same with draws and loss as in learning: all but sampling, clipping, checks, tables."""
-    critic, actor = [*agent.critic.parameters()], [*agent.actor.parameters()]
-    optimizer = torch.optim.Adam([*critic, *actor], 1e-3, fused=True)
     is_expert, c = torch.arange(len(batch.action)) < len(batch.action) // 2, agent.config
 
-    def step():
-        optimizer.zero_grad()
+    def passes():
         q, value, _ = agent(batch.obs, batch.action)
         with torch.set_grad_enabled(agent.target is agent.critic):
             later = agent.value(batch.next_obs, agent.target)
         start = None if first is None else agent.value(first)
         loss, _ = iq.iq_loss(q, value, later, batch.terminated, is_expert, gamma=c.gamma,
                              chi2_on=c.chi2_on, value_term=c.value_term, initial_value=start)
+        return loss, value.mean()
+
+    return stroke(agent, passes)
+
+
+def stroke(agent, passes):
+    """Backward and fused Adam after some passes, which give the critic's loss and V's mean."""
+    critic, actor = [*agent.critic.parameters()], [*agent.actor.parameters()]
+    optimizer = torch.optim.Adam([*critic, *actor], 1e-3, fused=True)
+
+    def step():
+        optimizer.zero_grad()
+        loss, value = passes()
         loss.backward(inputs=critic, retain_graph=bool(actor))
         if actor:
-            (-value.mean()).backward(inputs=actor)
+            (-value).backward(inputs=actor)
         optimizer.step()
 
     return step
