@@ -31,20 +31,19 @@ learner's own rows too; terminal states have a learned value.
 """
 
 import argparse
-import copy
 import json
 import math
 import os
 import time
 import warnings
 from collections import namedtuple
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 
 import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 try:
@@ -53,11 +52,16 @@ except ImportError:  # a progress bar is a comfort, not a need
     tqdm = None
 
 
+def refuse(thing, value, allowed):
+    """Bad input: the error names the thing, its value and what is allowed."""
+    raise ValueError(f"{thing} is {value}; allowed: {allowed}")
+
+
 # ------------------------------------------------------------------------ mathematics
 # B rows in a batch, A actions. One number per row is a tensor (B,), never (B, 1).
 
 
-def soft_value(q: Tensor, temperature: float) -> Tensor:
+def soft_value(q, temperature):
     """V(s) = tau log sum_a exp(Q(s,a) / tau), the soft best of Q.  (B, A) -> (B,).
 
     logsumexp takes the largest entry out first, so that no exp can overflow.
@@ -65,17 +69,17 @@ def soft_value(q: Tensor, temperature: float) -> Tensor:
     return temperature * torch.logsumexp(q / temperature, dim=-1)
 
 
-def soft_policy(q: Tensor, temperature: float) -> Tensor:
+def soft_policy(q, temperature):
     """log pi(a|s) = (Q(s,a) - V(s)) / tau.  (B, A) -> (B, A)."""
     return torch.log_softmax(q / temperature, dim=-1)
 
 
-def soft_bellman(reward: Tensor, next_value: Tensor, gamma: float) -> Tensor:
+def soft_bellman(reward, next_value, gamma):
     """Q(s,a) = r(s,a,s') + gamma V(s').  (B,)."""
     return reward + gamma * next_value
 
 
-def inverse_bellman(q: Tensor, next_value: Tensor, gamma: float) -> Tensor:
+def inverse_bellman(q, next_value, gamma):
     """r(s,a,s') = Q(s,a) - gamma V(s')  [Eq. 11], which undoes soft_bellman.  (B,)."""
     return q - gamma * next_value
 
@@ -89,12 +93,7 @@ MAX_RATIO = 100.0
 
 def tangent_below(point, phi):
     """phi above a point, and below it the straight line of slope MAX_RATIO."""
-
-    def continued(reward: Tensor) -> Tensor:
-        inside = reward.clamp(min=point)
-        return phi(inside) + MAX_RATIO * (reward - inside)
-
-    return continued
+    return lambda r: phi(r.clamp(min=point)) + MAX_RATIO * (r - r.clamp(min=point))
 
 
 DIVERGENCES = {
@@ -115,7 +114,7 @@ DIVERGENCES = {
 
 
 def iq_loss(q, value, next_value, is_expert, gamma, divergence="chi2", chi2_alpha=0.5,
-            chi2_on="mixture", value_term=0.1, initial_value=None):
+            chi2_on="mixture", value_term=0.03, initial_value=None):
     """The objective, Eq. 9 with its sign turned: lower is better. Offline it is Eq. 12.
 
     q, value, next_value (B,) are Q(s,a), V(s), V(s'); is_expert (B,) bool marks the
@@ -126,8 +125,8 @@ def iq_loss(q, value, next_value, is_expert, gamma, divergence="chi2", chi2_alph
     """
     shapes = {tuple(x.shape) for x in (q, value, next_value, is_expert)}
     if shapes != {(len(q),)}:
-        raise ValueError(f"shapes of the arguments are {shapes}; allowed: (B,) for each")
-    expert = is_expert / is_expert.to(q.dtype).mean()  # E_expert[x] = (expert * x).mean()
+        refuse("shape of the arguments", shapes, "(B,) for each")
+    expert = is_expert / is_expert.to(q.dtype).mean()  # E_expert[x] = mean of expert x
     reward = inverse_bellman(q, next_value, gamma)
     if divergence == "chi2":  # phi(r) = r - r^2 / (4 alpha), with the square on its own
         paying = expert if chi2_on == "expert" else 1.0
@@ -140,19 +139,18 @@ def iq_loss(q, value, next_value, is_expert, gamma, divergence="chi2", chi2_alph
     else:
         blend = value_term + (1 - value_term) * expert
         pull = (blend * (value - gamma * next_value)).mean()
-    loss = expert_term + pull
-    info = {"loss": loss, "expert_term": expert_term, "value_term": pull,
+    info = {"loss": expert_term + pull, "expert_term": expert_term, "value_term": pull,
             "reward_expert": (expert * reward).mean(), "reward_mixture": reward.mean(),
             "max_q": q.abs().max()}
-    return loss, {name: x.detach() for name, x in info.items()}
+    return info["loss"], {name: x.detach() for name, x in info.items()}
 
 
 def append_absorbing(q, value, next_value, is_expert, terminated, absorbing_value):
     """The rows of iq_loss and, for each terminal row, one more in the absorbing state.
 
     A terminal state leads to a state that is never left: Q = V = V(s') = V_A in it. In
-    next_value V_A stands at terminal rows already. With 0 in its place, living would pay
-    where V > 0, and dying where V < 0, whatever the expert did.
+    next_value V_A stands at terminal rows already. With 0 in its place, living would
+    pay where V > 0, and dying where V < 0, whatever the expert did.
     All (B,), absorbing_value () -> q, value, next_value, is_expert, (B + ends,) each.
     """
     loop = absorbing_value.expand(int(terminated.sum()))
@@ -161,12 +159,12 @@ def append_absorbing(q, value, next_value, is_expert, terminated, absorbing_valu
             torch.cat([is_expert, is_expert[terminated]]))
 
 
-def normal_log_prob(noise: Tensor, log_std: Tensor) -> Tensor:
+def normal_log_prob(noise, log_std):
     """log N(mean + std noise; mean, std) over independent axes.  (B, A) -> (B,)."""
     return (-noise.square() / 2 - log_std - math.log(2 * math.pi) / 2).sum(dim=-1)
 
 
-def squash(mean: Tensor, log_std: Tensor, noise: Tensor):
+def squash(mean, log_std, noise):
     """a = tanh(u), u = mean + std noise, and log pi(a).  All (B, A) -> (B, A), (B,)."""
     u = mean + log_std.exp() * noise
     # log(1 - tanh(u)^2), exact at any u
@@ -202,11 +200,9 @@ class Config:
     # the rows that pay it: the diary's, or all
     chi2_on: str = choice("mixture", "expert")
     # share of the mixture in it, against the diary; or the diary's first states
-    value_term: float | str = number(0.1, 0.0, 2.0, "initial")
+    value_term: float | str = number(0.03, 0.0, 2.0, "initial")
     # learn what terminal states are worth; False: 0
     absorbing: bool = choice(True, False)
-    # observations to mean 0 and spread 1 over the diary
-    standardize: bool = choice(True, False)
     # the agent for continuous actions: SoftNAF or SoftActorCritic
     continuous: str = choice("naf", "actor_critic")
     # units in each of two hidden layers
@@ -235,19 +231,19 @@ class Config:
                 object.__setattr__(self, each.name, value)
             fits = type(value) in (int, type(low)) and low <= value <= high
             if not fits and value not in words:
-                allowed = words if low > high else (*words, f"{low} to {high}")
-                raise ValueError(f"{each.name} is {value!r}; allowed: {allowed}")
+                allowed = words if low > high else (low, high, *words)
+                refuse(each.name, repr(value), allowed)
 
 
 # what a Config cannot change of an agent that stands already
-SHAPING = "gamma", "temperature", "absorbing", "standardize", "continuous", "hidden"
+SHAPING = "gamma", "temperature", "absorbing", "continuous", "hidden"
 
 
 # ----------------------------------------------------------------------------- agents
 
-# Rows of transitions: obs, next_obs (B, *obs), the true next one, never that of a reset;
-# action (B,) a number, or (B, A) with each axis scaled to [-1, 1]; terminated (B,) bool,
-# not for a time limit; initial_obs (B, *obs), first states of diary episodes.
+# Rows of transitions: obs, next_obs (B, *obs), the true next one, never that of a
+# reset; action (B,) a number, or (B, A) with each axis scaled to [-1, 1]; terminated
+# (B,) bool, not for a time limit; initial_obs (B, *obs), the diary's first states.
 Batch = namedtuple("Batch", "obs action next_obs terminated initial_obs")
 
 
@@ -255,9 +251,9 @@ class MLP(nn.Sequential):
     """Inputs (B, ...), flattened and joined -> (B, outputs), by two hidden layers."""
 
     def __init__(self, inputs, hidden, outputs):
-        first, second = nn.Linear(inputs, hidden), nn.Linear(hidden, hidden)
-        last = nn.Linear(hidden, outputs)
-        super().__init__(first, nn.Tanh(), second, nn.Tanh(), last)
+        super().__init__(
+            nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(),
+            nn.Linear(hidden, outputs))
 
     def forward(self, *inputs):
         return super().forward(torch.cat([x.flatten(1) for x in inputs], dim=1))
@@ -277,8 +273,6 @@ class Agent(nn.Module):
         self.low, self.high = bounds(action_space)
         self.device = torch.device(config.device)
         self.generator = torch.Generator(self.device)
-        self.register_buffer("center", torch.zeros(example.shape))
-        self.register_buffer("spread", torch.ones(example.shape))
         self.absorbing_value = nn.Parameter(torch.zeros(()))  # V_A; unlearned, 0
         with torch.random.fork_rng(devices=[]):  # the caller's own stream stays
             torch.default_generator.manual_seed(config.seed)
@@ -294,13 +288,13 @@ class Agent(nn.Module):
         with torch.no_grad():
             got = tuple(network.cpu().eval()(*rows).shape)
         if got != (1, outputs):
-            raise ValueError(f"{name} turns a row into {got}; allowed: {(1, outputs)}")
+            refuse(f"output of {name} for a row", got, (1, outputs))
         if {*network.parameters()} & {*self.parameters()}:
-            raise ValueError(f"{name} shares weights; allowed: weights of its own")
+            refuse(name, "sharing weights", "weights of its own")
         self.add_module(name, network)
 
     def configure(self, config):
-        """Take a Config, with a fresh optimiser and a fresh stream of random numbers."""
+        """Take a Config, with a fresh optimiser and a fresh random stream."""
         self.config = config
         self.generator.manual_seed(config.seed)
         self.slow.multi_avg_fn = get_ema_multi_avg_fn(1 - config.target_rate)
@@ -313,6 +307,7 @@ class Agent(nn.Module):
         is not finite, before any weight moves.
         """
         self.train()  # dropout and batch norm of a user's network: nowhere else
+        self.slow.eval()
         loss, value, info = self.loss(batch, is_expert)
         self.optimizer.zero_grad()
         self.backward(loss, value)
@@ -337,7 +332,7 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def next_value(self, batch):
-        """V(s') by the slow copy, held fixed: what follows is a semi-gradient.  (B,)."""
+        """V(s') by the slow copy, held fixed: a semi-gradient.  (B,)."""
         value = self.value(batch.next_obs, self.slow)
         return torch.where(batch.terminated, self.absorbing_value, value)
 
@@ -353,40 +348,39 @@ class Agent(nn.Module):
     def act(self, obs, greedy=True):
         """The policy's likeliest actions, or drawn ones; obs may be a single state."""
         single = np.ndim(obs) == self.example.ndim
-        rows = np.asarray(obs)[None] if single else obs
-        action = self.choose(self.seen(rows), greedy).cpu().numpy()
-        if self.low.ndim:  # continuous: from [-1, 1]
-            action = self.low + (action + 1) / 2 * (self.high - self.low)
-        action = action.clip(self.low, self.high).astype(self.action_space.dtype)
+        rows = self.tensor([obs] if single else obs)
+        action = self.choose(rows, greedy).cpu().numpy()
+        if self.low.ndim:  # continuous: exact at both ends
+            action = (self.low * (1 - action) + self.high * (1 + action)) / 2
+        action = action.astype(self.action_space.dtype)
         return action[0] if single else action
 
     @torch.no_grad()
     def log_prob(self, obs, action):
         """log pi(a|s), (B,), in nats; continuous actions are measured in [-1, 1]."""
-        q, value = self.q_and_value(obs, self.unit(action))
-        return ((q - value) / self.config.temperature).cpu().numpy()
+        return self.log_policy(self.tensor(obs), self.unit(action)).cpu().numpy()
+
+    def log_policy(self, obs, action):
+        q, value = self.q_and_value(obs, action)
+        return (q - value) / self.config.temperature
 
     @torch.no_grad()
     def reward(self, obs, action, next_obs, terminated):
         """r(s,a,s') = Q(s,a) - gamma V(s')  [Eq. 11], (B,); beyond an end V is V_A."""
-        q, value = self.q(obs, self.unit(action)), self.value(next_obs)
-        ended = torch.as_tensor(terminated, device=self.device)
-        next_value = torch.where(ended, self.absorbing_value, value)
-        return inverse_bellman(q, next_value, self.config.gamma).cpu().numpy()
+        q, _ = self.q_and_value(self.tensor(obs), self.unit(action))
+        value = self.value(self.tensor(next_obs))
+        value = torch.where(self.tensor(terminated) > 0, self.absorbing_value, value)
+        return inverse_bellman(q, value, self.config.gamma).cpu().numpy()
+
+    def tensor(self, x):
+        return torch.as_tensor(np.asarray(x), dtype=torch.float32, device=self.device)
 
     def unit(self, action):
         """Actions in the environment's units -> as in Batch."""
         action = np.asarray(action)
         if self.low.ndim:
             action = 2 * (action - self.low) / (self.high - self.low) - 1
-        return torch.as_tensor(action, dtype=torch.float32, device=self.device)
-
-    def seen(self, obs):
-        """Observations as networks take them."""
-        obs = torch.as_tensor(obs, device=self.device)
-        if self.config.standardize:
-            obs = ((obs - self.center) / self.spread).clamp(-10, 10)
-        return obs.float()
+        return self.tensor(action)
 
     def noise(self, like):
         return torch.randn(like.shape, generator=self.generator, device=self.device)
@@ -400,8 +394,8 @@ class Agent(nn.Module):
     def save(self, path):
         """Write what acting, asking and learning on need, whole or not at all."""
         space = space_numbers(self.action_space)
-        state = {"config": asdict(self.config), "weights": self.state_dict(),
-                 "example": torch.as_tensor(self.example),
+        state = {"config": asdict(self.config) | {"device": "cpu"},
+                 "weights": self.state_dict(), "example": torch.as_tensor(self.example),
                  "space": {name: torch.as_tensor(x) for name, x in space.items()}}
         write(path, lambda file: torch.save(state, file))
 
@@ -418,13 +412,13 @@ class SoftQ(Agent):
 
     def q_and_value(self, obs, action):
         """Q(s,a) and V(s), (B,) each."""
-        q = self.critic(self.seen(obs))
+        q = self.critic(obs)
         value = soft_value(q, self.config.temperature)
         return q.gather(1, action.long()[:, None]).squeeze(1), value
 
     def value(self, obs, critic=None):
         """V(s), (B,)."""
-        q = (critic or self.critic)(self.seen(obs))
+        q = (critic or self.critic)(obs)
         return soft_value(q, self.config.temperature)
 
     def choose(self, obs, greedy):
@@ -454,17 +448,18 @@ class SoftNAF(Agent):
         return out[:, 0], mean, 2 * log_std - 1
 
     def q_and_value(self, obs, action):
-        value, mean, log_std = self.heads(self.seen(obs))
+        value, mean, log_std = self.heads(obs)
         log_prob = normal_log_prob((action - mean) / log_std.exp(), log_std)
         return value + self.config.temperature * log_prob, value
 
     def value(self, obs, critic=None):
         """V(s), (B,)."""
-        return (critic or self.critic)(self.seen(obs))[:, 0]
+        return (critic or self.critic)(obs)[:, 0]
 
     def choose(self, obs, greedy):
         _, mean, log_std = self.heads(obs)
-        return mean if greedy else mean + log_std.exp() * self.noise(mean)
+        drawn = mean + log_std.exp() * self.noise(mean)
+        return mean if greedy else drawn.clamp(-1, 1)
 
 
 class SoftActorCritic(Agent):
@@ -480,11 +475,10 @@ class SoftActorCritic(Agent):
         self.ready("actor", actor, hidden, 2 * axes, shape)
 
     def q_and_value(self, obs, action):
-        return self.critic(self.seen(obs), action).squeeze(1), self.value(obs)
+        return self.critic(obs, action).squeeze(1), self.value(obs)
 
     def value(self, obs, critic=None):
-        """V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi, by one draw of the actor, (B,)."""
-        obs = self.seen(obs)
+        """V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi, by one draw, (B,)."""
         action, log_prob = self.draw(obs)
         q = (critic or self.critic)(obs, action).squeeze(1)
         return q - self.config.temperature * log_prob
@@ -505,12 +499,10 @@ class SoftActorCritic(Agent):
         mean, log_std = self.normal(obs)
         return squash(mean, log_std, self.noise(mean))
 
-    @torch.no_grad()
-    def log_prob(self, obs, action):
-        """log pi(a|s) of the actor, (B,), in nats; actions are measured in [-1, 1]."""
-        mean, log_std = self.normal(self.seen(obs))
-        u = self.unit(action).clamp(-1 + 1e-6, 1 - 1e-6).atanh()  # infinite at the ends
-        return squash(mean, log_std, (u - mean) / log_std.exp())[1].cpu().numpy()
+    def log_policy(self, obs, action):
+        mean, log_std = self.normal(obs)
+        u = action.clamp(-1 + 1e-6, 1 - 1e-6).atanh()  # infinite at the bounds
+        return squash(mean, log_std, (u - mean) / log_std.exp())[1]
 
     def choose(self, obs, greedy):
         return self.normal(obs)[0].tanh() if greedy else self.draw(obs)[0]
@@ -528,39 +520,32 @@ def build_agent(example, action_space, config, networks):
 
 def new_agent(demos, config=Config(), **networks):
     """An untrained agent for the observations and actions of a diary."""
-    example = demos.observations[0]
-    agent = build_agent(example, demos.action_space, config, networks)
-    obs = torch.as_tensor(demos.observations).double()
-    spread, center = torch.std_mean(obs, dim=0, correction=0)
-    agent.center.copy_(center)
-    agent.spread.copy_(torch.where(spread > 0, spread, 1.0))
-    return agent
+    return build_agent(demos.observations[0], demos.action_space, config, networks)
 
 
 def learn(demos, env=None, config=None, callback=None, agent=None):
     """Train by the diary alone or, given an environment, by the learner's steps too.
 
-    env: a gymnasium.Env or its name. callback(step, info) hears of every update, and
-    ends learning by returning False. An agent that is handed in learns on, for the steps
-    of config or of its own. info: the terms of the loss, tensors ().
+    env: a gymnasium.Env or its name. callback(step, info) hears of every update and of
+    the terms of its loss, tensors (); returning False, it ends learning. An agent that
+    is handed in learns on, for the steps of config or of its own.
     """
     agent = agent or new_agent(demos, config or Config())
     if config is not None:
         fixed = [x for x in SHAPING if getattr(config, x) != getattr(agent.config, x)]
         if fixed:
-            raise ValueError(f"{fixed} of config are not the agent's; allowed: its own")
+            refuse(f"{fixed} of the config", "new", "what the agent was made with")
         agent.configure(config)
     numbers("an observation", demos.observations[0], *kind_of(agent.example))
     check_space(demos.action_space, agent.action_space)
-    c, generator = agent.config, agent.generator
+    c = agent.config
     replay = Replay(agent.rows(demos), demos.starts, 0 if env is None else c.steps)
     if env is not None:
-        seed = torch.randint(2**31, (), generator=generator, device=agent.device)
-        steps = play(env, lambda obs: agent.act(obs, greedy=False), int(seed), agent)
+        steps = play(env, lambda obs: agent.act(obs, greedy=False), c.seed, agent)
     for number in range(1, c.steps + 1):
         if env is not None:
             replay.add(agent.rows(next(steps)))
-        info = agent.update(*replay.sample(c.batch_size, generator))
+        info = agent.update(*replay.sample(c.batch_size, agent.generator))
         if callback is not None and callback(number, info) is False:
             break
     return agent
@@ -569,14 +554,10 @@ def learn(demos, env=None, config=None, callback=None, agent=None):
 def record(env, policy, episodes, seed, agent=None):
     """A diary of whole episodes; policy: an observation (*obs) -> an action."""
     if episodes < 1:
-        raise ValueError(f"episodes is {episodes}; allowed: 1 or more")
-    env, steps = make(env), []
-    for step in play(env, policy, seed, agent):
-        steps.append(step)
-        ended = step.terminations or step.truncations
-        if ended and step.episode_ids == episodes - 1:
-            break
-    columns = dict(zip(COLUMNS, map(np.array, zip(*steps))))
+        refuse("episodes", episodes, "1 or more")
+    env = make(env)
+    steps = zip(*play(env, policy, seed, agent, episodes))
+    columns = {name: np.array(x) for name, x in zip(COLUMNS, steps)}
     return Demos(env.action_space, **columns)
 
 
@@ -592,37 +573,38 @@ LONGEST = 10_000  # steps of an episode, in an environment that names no limit
 
 def make(env):
     """The environment of a name; one that stands already is left as it is."""
-    try:
-        return gym.make(env) if isinstance(env, str) else env
-    except (gym.error.Error, ImportError) as error:
-        raise ValueError(f"environment {env!r} cannot be made: {error}") from error
+    return gym.make(env) if isinstance(env, str) else env
 
 
-def play(env, policy, seed, agent=None):
-    """Endless Steps, an episode after the other: the one place that resets and steps.
+def play(env, policy, seed, agent=None, episodes=None):
+    """Steps, an episode after the other: the one place that resets and steps.
 
     The first reset alone has a seed, as is usual in Gymnasium. Observations and actions
     have to be like the agent's. Where somebody else stepped the environment in between,
-    a new episode begins.
+    a new episode begins. episodes: how many; None: without end.
     """
     env, me, episode, length = make(env), object(), 0, 0
     check_space(env.action_space, agent.action_space if agent else env.action_space)
     limit = getattr(env.spec, "max_episode_steps", None) or LONGEST
-    obs = env.reset(seed=seed)[0]
-    kind = kind_of(agent.example if agent else obs)
+    first = env.reset(seed=seed)[0]
+    kind = kind_of(agent.example if agent else first)
+    see = lambda obs: numbers(f"observation {length} of episode {episode}", obs, *kind)
+    obs = see(first)
     while True:
-        obs = numbers(f"observation {length} of episode {episode}", obs, *kind)
         env.unwrapped.stepped_by = me
         action = legal_action(policy(obs), env.action_space)
         seen, reward, terminated, truncated, _ = env.step(action)
         length += 1
-        next_obs = numbers(f"observation {length} of episode {episode}", seen, *kind)
+        next_obs = see(seen)
+        truncated = bool(truncated) or length >= limit
         reward = np.asarray(reward, dtype=np.float64).item()
-        cut = bool(truncated) or length >= limit
-        yield Step(obs, action, next_obs, bool(terminated), cut, reward, episode)
+        yield Step(obs, action, next_obs, bool(terminated), truncated, reward, episode)
         obs = next_obs
-        if terminated or cut or env.unwrapped.stepped_by is not me:
-            obs, episode, length = env.reset()[0], episode + 1, 0
+        if terminated or truncated or env.unwrapped.stepped_by is not me:
+            episode, length = episode + 1, 0
+            if episode == episodes:
+                return
+            obs = see(env.reset()[0])
 
 
 def kind_of(obs):
@@ -636,9 +618,9 @@ def numbers(name, values, kind, shape):
     array = np.array(values)  # environments may change their own in place
     if not np.issubdtype(array.dtype, kind) or array.shape != shape:
         held = f"{type(values).__name__} of {array.dtype}, shape {array.shape}"
-        raise ValueError(f"{name} is {held}; allowed: {kind.__name__}, shape {shape}")
+        refuse(name, held, f"{kind.__name__}, shape {shape}")
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} is not finite; allowed: finite numbers")
+        refuse(name, "not finite", "finite numbers")
     return array
 
 
@@ -651,14 +633,14 @@ def bounds(space):
         width = ends[1] - ends[0]  # neither lost in rounding nor without end
         if (abs(ends) <= 1e6 * width).all() and (width <= 1e6).all():
             return ends
-    raise ValueError(f"action space is {space}; allowed, in the file or as action_space: "
-                     "Discrete from 0, or a Box of floats, one axis, at most 1e6 wide")
+    refuse("action space", space, "told by file or argument, Discrete from 0, or a Box "
+           "of floats with one axis, at most 1e6 wide")
 
 
 def check_space(space, own):
     """Refuse an action space that has other actions, or other bounds."""
     if not np.array_equal(np.float32(bounds(space)), np.float32(bounds(own))):
-        raise ValueError(f"action space is {space}; allowed: {own}")
+        refuse("action space", space, own)
 
 
 def legal_action(action, space):
@@ -666,23 +648,24 @@ def legal_action(action, space):
     if isinstance(space, Box):
         action = np.float64(action).clip(space.low, space.high).astype(space.dtype)
     if not space.contains(action):
-        raise ValueError(f"action is {action!r}; allowed: {space}")
+        refuse("action", action, space)
     return action
 
 
 def space_numbers(space):
     """What files tell of an action space."""
     low, high = bounds(space)
-    return {"action_low": low, "action_high": high} if low.ndim else {"n_actions": high + 1}
+    if low.ndim:
+        return {"action_low": low, "action_high": high}
+    return {"n_actions": high + 1}
 
 
 def space_of(data):
     """The action space that a file tells, or None."""
     if "n_actions" in data:
         return Discrete(int(data["n_actions"]))
-    if "action_low" in data and "action_high" in data:
+    if "action_low" in data:
         return Box(np.float32(data["action_low"]), np.float32(data["action_high"]))
-    return None
 
 
 # ------------------------------------------------------------------------------- data
@@ -707,28 +690,29 @@ class Demos:
     def __init__(self, action_space, **columns):
         absent = [name for name in NEEDED if columns.get(name) is None]
         if absent:
-            raise ValueError(f"{absent} are absent; there are {sorted(columns)}")
+            refuse(f"{absent} absent: the table", sorted(columns), NEEDED)
         low, high = bounds(action_space)
         shape = np.shape(columns["observations"])
         if len(shape) < 2 or 0 in shape:
-            raise ValueError(f"shape of observations is {shape}; allowed: (N, ...)")
-        shapes = dict.fromkeys(COLUMNS, shape[:1]) | {
-            "observations": shape, "next_observations": shape,
-            "actions": shape[:1] + low.shape}
+            refuse("shape of observations", shape, "(N, ...)")
+        shapes = {"observations": shape, "next_observations": shape,
+                  "actions": shape[:1] + low.shape}
         self.action_space = action_space
         for name, kind in COLUMNS.items():
             x = columns.get(name)
-            setattr(self, name, x if x is None else numbers(name, x, kind, shapes[name]))
-        slack = 1e-6 * (high - low)  # for rounding
-        wrong = (self.actions < low - slack) | (self.actions > high + slack)
-        if wrong.any():
-            raise ValueError(f"action {self.actions[wrong][0]}; allowed: {action_space}")
+            if x is not None:
+                x = numbers(name, x, kind, shapes.get(name, shape[:1]))
+            setattr(self, name, x)
+        outside = abs(2 * self.actions - low - high) > (1 + 1e-6) * (high - low)
+        if outside.any():
+            refuse("an action", self.actions[outside][0], action_space)
         ends = (self.terminations | self.truncations)[:-1]
         follows = self.observations[1:] == self.next_observations[:-1]
-        follows = follows.reshape(len(ends), -1).all(axis=1)
+        follows = follows.all(axis=tuple(range(1, len(shape))))
         if (ends & follows).any():
-            warnings.warn(f"row {(ends & follows).argmax()} ends an episode, but its next "
-                          "observation begins the next one: is it that of a reset?")
+            warnings.warn("the next observation of an end begins the next episode, row "
+                          f"{(ends & follows).argmax() + 1}: is it that of a reset?",
+                          stacklevel=2)
         if self.episode_ids is None:
             self.episode_ids = np.append(0, (ends | ~follows).cumsum())
 
@@ -759,18 +743,19 @@ class Demos:
         """The first episodes."""
         there = self.starts.sum()
         if not 1 <= episodes <= there:
-            raise ValueError(f"episodes is {episodes}; allowed: 1 to {there}")
+            refuse("episodes", episodes, f"1 to {there}")
         return self.keep(self.starts.cumsum() <= episodes)
 
     def subsample(self, every):
         """Rows 0, every, 2 every ... of each episode, so that its first state stays."""
         if every < 1:
-            raise ValueError(f"subsample is {every}; allowed: 1 or more")
+            refuse("subsample", every, "1 or more")
         first = np.flatnonzero(self.starts)[self.starts.cumsum() - 1]
         return self.keep((np.arange(len(self)) - first) % every == 0)
 
     @classmethod
-    def from_episodes(cls, observations, actions, terminated, action_space, rewards=None):
+    def from_episodes(cls, observations, actions, terminated, action_space,
+                      rewards=None):
         """A diary from lists with an entry for each episode, of T actions say.
 
         observations (T + 1, *obs), the last one where the episode stopped; actions (T,)
@@ -779,16 +764,15 @@ class Demos:
         """
         lengths = [len(x) for x in actions]
         rows = [len(x) - 1 for x in observations]
-        if rows != lengths or len(terminated) != len(rows):
-            raise ValueError(f"episodes have {rows} observations but the last, {lengths} "
-                             f"actions, {len(terminated)} ends; allowed: as many of each")
+        if rows != lengths:
+            refuse("rows of observations, less the last", rows, lengths)
         last = np.zeros(sum(lengths), dtype=bool)
         last[np.cumsum(lengths) - 1] = True
         ended = np.repeat([bool(np.ravel(x)[-1]) for x in terminated], lengths)
         return cls(
             action_space, actions=np.concatenate(actions),
-            observations=np.concatenate([np.asarray(x)[:-1] for x in observations]),
-            next_observations=np.concatenate([np.asarray(x)[1:] for x in observations]),
+            observations=np.concatenate([x[:-1] for x in observations]),
+            next_observations=np.concatenate([x[1:] for x in observations]),
             terminations=last & ended, truncations=last & ~ended,
             rewards=None if rewards is None else np.concatenate(rewards),
             episode_ids=np.repeat(np.arange(len(lengths)), lengths))
@@ -807,7 +791,7 @@ class Demos:
             own = space_of(data)
         except Exception as error:  # for bad bytes numpy and zipfile raise many
             kind = type(error).__name__
-            raise ValueError(f"diary {path} is no .npz of plain arrays ({kind})") from error
+            refuse(f"diary {path}", kind, "an .npz of plain arrays")
         if isinstance(action_space, str):
             action_space = make(action_space).action_space
         if own and action_space:
@@ -830,14 +814,16 @@ class Replay:
         self.count += 1
 
     def sample(self, size, generator):
-        """A Batch of size rows of the diary and, if any, of the learner's; is_expert."""
+        """A Batch of size rows of the diary, and of the learner's if any; is_expert."""
         draw = lambda low, high: torch.randint(
             low, high, (size,), generator=generator, device=generator.device)
         rows = draw(0, self.expert)
         if self.count > self.expert:
             rows = torch.cat([rows, draw(self.expert, self.count)])
         first = self.starts[draw(0, len(self.starts))]
-        batch = Batch(*(x[rows] for x in self.columns), self.columns[0][first])
+        obs, action, next_obs, terminated = (column[rows] for column in self.columns)
+        batch = Batch(obs.float(), action, next_obs.float(), terminated,
+                      self.columns[0][first].float())
         return batch, rows < self.expert
 
 
@@ -857,27 +843,24 @@ def write(path, put):
 
 
 def load(path, **networks):
-    """A checkpoint's agent, on the CPU; a user's own networks have to be given again."""
+    """A checkpoint's agent, on the CPU; a user's own networks are given again."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        config, weights = Config(**state["config"] | {"device": "cpu"}), state["weights"]
+        config, weights = Config(**state["config"]), state["weights"]
         example, space = state["example"].numpy(), space_of(state["space"])
         wide = config.hidden + example.size + getattr(space, "n", 0)
         if 4 * config.hidden * wide > os.path.getsize(path) and not networks:
-            raise ValueError("it tells of more weights than it holds")
+            refuse("size told", 4 * config.hidden * wide, "what the file holds")
         agent = build_agent(example, space, config, networks)
-        types = {name: x.dtype for name, x in agent.state_dict().items()}
         agent.load_state_dict(weights)
-        if any(x.dtype != types[name] for name, x in weights.items()):
-            raise ValueError("its weights are of other types than the agent's")
     except Exception as error:  # for bad bytes torch and pickle raise many
-        raise ValueError(f"checkpoint {path} holds no agent: {error!r}") from error
+        refuse(f"checkpoint {path}", repr(error), "an agent that was saved")
     return agent
 
 
-def elder(env_id, seed=0):
+def elder(env_id):
     """The built-in expert of CartPole-v1 or Pendulum-v1: obs (*obs) -> action."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
 
     def cartpole(obs):  # push where the pole falls, drawn softly: so the cart wanders
         return int(rng.random() < 1 / (1 + np.exp(-obs @ [1.5, 4.0, 50.0, 10.0])))
@@ -891,7 +874,7 @@ def elder(env_id, seed=0):
 
     elders = {"CartPole-v1": cartpole, "Pendulum-v1": pendulum}
     if env_id not in elders:
-        raise ValueError(f"elder of {env_id!r}; allowed: {[*elders]}, or a diary")
+        refuse("environment with an elder", env_id, [*elders])
     return elders[env_id]
 
 
@@ -903,7 +886,7 @@ def run(args):
     if args.demos:
         demos = Demos.load(args.demos, env.action_space)
     else:
-        demos = record(env, elder(args.env, args.seed), args.episodes or 1, args.seed)
+        demos = record(env, elder(args.env), args.episodes or 1, args.seed)
     if args.episodes is not None:
         demos = demos.take(args.episodes)
     expert, demos = demos.returns().mean(), demos.subsample(args.subsample)
@@ -946,7 +929,7 @@ def main(argv=None):
     torch.set_num_threads(1)  # networks this small only lose by more
     try:
         report = run(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError, gym.error.Error) as error:
         parser.error(" ".join(str(error).split()))  # one line on stderr, exit status 2
     lines = [f"{name:20}{x}" for name, x in report.items()]
     print(json.dumps(report) if args.json else "\n".join(lines))
