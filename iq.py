@@ -31,6 +31,7 @@ learner's own rows too; terminal states have a learned value.
 """
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -236,7 +237,7 @@ class Config:
 
 
 # what a Config cannot change of an agent that stands already
-SHAPING = "gamma", "temperature", "absorbing", "continuous", "hidden"
+SHAPING = "gamma", "temperature", "absorbing", "continuous", "hidden", "device"
 
 
 # ----------------------------------------------------------------------------- agents
@@ -367,8 +368,10 @@ class Agent(nn.Module):
     @torch.no_grad()
     def reward(self, obs, action, next_obs, terminated):
         """r(s,a,s') = Q(s,a) - gamma V(s')  [Eq. 11], (B,); beyond an end V is V_A."""
+        state = self.generator.get_state()  # V may draw; to ask changes nothing
         q, _ = self.q_and_value(self.tensor(obs), self.unit(action))
         value = self.value(self.tensor(next_obs))
+        self.generator.set_state(state)
         value = torch.where(self.tensor(terminated) > 0, self.absorbing_value, value)
         return inverse_bellman(q, value, self.config.gamma).cpu().numpy()
 
@@ -387,9 +390,9 @@ class Agent(nn.Module):
 
     def rows(self, table):
         """The columns that learning reads, of Demos or of a Step, as tensors."""
-        columns = (table.observations, self.unit(table.actions),
-                   table.next_observations, table.terminations)
-        return [torch.as_tensor(x, device=self.device) for x in columns]
+        obs, next_obs = table.observations, table.next_observations
+        ended = self.tensor(table.terminations) > 0
+        return self.tensor(obs), self.unit(table.actions), self.tensor(next_obs), ended
 
     def save(self, path):
         """Write what acting, asking and learning on need, whole or not at all."""
@@ -573,7 +576,10 @@ LONGEST = 10_000  # steps of an episode, in an environment that names no limit
 
 def make(env):
     """The environment of a name; one that stands already is left as it is."""
-    return gym.make(env) if isinstance(env, str) else env
+    try:
+        return gym.make(env) if isinstance(env, str) else env
+    except (gym.error.Error, ImportError) as error:
+        refuse(f"environment {env!r}", error, "a name that gymnasium knows")
 
 
 def play(env, policy, seed, agent=None, episodes=None):
@@ -592,12 +598,12 @@ def play(env, policy, seed, agent=None, episodes=None):
     obs = see(first)
     while True:
         env.unwrapped.stepped_by = me
-        action = legal_action(policy(obs), env.action_space)
-        seen, reward, terminated, truncated, _ = env.step(action)
+        action = legal_action(policy(obs.copy()), env.action_space)
+        seen, reward, terminated, truncated, _ = env.step(copy.copy(action))
         length += 1
         next_obs = see(seen)
         truncated = bool(truncated) or length >= limit
-        reward = np.asarray(reward, dtype=np.float64).item()
+        reward = numbers(f"reward {length}", np.ravel(reward), np.number, (1,))[0]
         yield Step(obs, action, next_obs, bool(terminated), truncated, reward, episode)
         obs = next_obs
         if terminated or truncated or env.unwrapped.stepped_by is not me:
@@ -609,7 +615,7 @@ def play(env, policy, seed, agent=None, episodes=None):
 
 def kind_of(obs):
     """What observations have to be like: a numpy class of numbers, and a shape."""
-    array = np.asarray(obs)
+    array = numbers("observation", obs, np.number, np.shape(obs))
     return array.dtype.type.__mro__[1], array.shape
 
 
@@ -619,8 +625,8 @@ def numbers(name, values, kind, shape):
     if not np.issubdtype(array.dtype, kind) or array.shape != shape:
         held = f"{type(values).__name__} of {array.dtype}, shape {array.shape}"
         refuse(name, held, f"{kind.__name__}, shape {shape}")
-    if not np.isfinite(array).all():
-        refuse(name, "not finite", "finite numbers")
+    if not (abs(array) < 3e38).all():
+        refuse(name, "not finite in float32", "finite numbers")
     return array
 
 
@@ -631,7 +637,7 @@ def bounds(space):
     if isinstance(space, Box) and len(space.shape) == 1 and space.dtype.kind == "f":
         ends = np.array([space.low, space.high], dtype=np.float64)
         width = ends[1] - ends[0]  # neither lost in rounding nor without end
-        if (abs(ends) <= 1e6 * width).all() and (width <= 1e6).all():
+        if (abs(ends) < 1e6 * width).all() and (width <= 1e6).all():
             return ends
     refuse("action space", space, "told by file or argument, Discrete from 0, or a Box "
            "of floats with one axis, at most 1e6 wide")
@@ -654,10 +660,9 @@ def legal_action(action, space):
 
 def space_numbers(space):
     """What files tell of an action space."""
-    low, high = bounds(space)
-    if low.ndim:
-        return {"action_low": low, "action_high": high}
-    return {"n_actions": high + 1}
+    if isinstance(space, Box):
+        return {"action_low": space.low, "action_high": space.high}
+    return {"n_actions": np.int64(space.n)}
 
 
 def space_of(data):
@@ -665,7 +670,8 @@ def space_of(data):
     if "n_actions" in data:
         return Discrete(int(data["n_actions"]))
     if "action_low" in data:
-        return Box(np.float32(data["action_low"]), np.float32(data["action_high"]))
+        low, high = np.asarray(data["action_low"]), np.asarray(data["action_high"])
+        return Box(low, high, dtype=low.dtype)
 
 
 # ------------------------------------------------------------------------------- data
@@ -688,22 +694,25 @@ class Demos:
     """An expert's transitions, checked on entry (ValueError); columns as in COLUMNS."""
 
     def __init__(self, action_space, **columns):
-        absent = [name for name in NEEDED if columns.get(name) is None]
+        present = sorted(name for name, x in columns.items() if x is not None)
+        absent = [name for name in NEEDED if name not in present]
         if absent:
-            refuse(f"{absent} absent: the table", sorted(columns), NEEDED)
+            refuse(f"{absent} absent: the table", present, NEEDED)
         low, high = bounds(action_space)
-        shape = np.shape(columns["observations"])
+        _, shape = kind_of(columns["observations"])
         if len(shape) < 2 or 0 in shape:
             refuse("shape of observations", shape, "(N, ...)")
         shapes = {"observations": shape, "next_observations": shape,
                   "actions": shape[:1] + low.shape}
         self.action_space = action_space
-        for name, kind in COLUMNS.items():
+        kinds = COLUMNS if low.ndim else COLUMNS | {"actions": np.integer}
+        for name, kind in kinds.items():
             x = columns.get(name)
             if x is not None:
                 x = numbers(name, x, kind, shapes.get(name, shape[:1]))
             setattr(self, name, x)
-        outside = abs(2 * self.actions - low - high) > (1 + 1e-6) * (high - low)
+        slack = 1e-6 * (high - low)  # for rounding
+        outside = (self.actions < low - slack) | (self.actions > high + slack)
         if outside.any():
             refuse("an action", self.actions[outside][0], action_space)
         ends = (self.terminations | self.truncations)[:-1]
@@ -731,8 +740,7 @@ class Demos:
 
     def columns(self):
         """The columns that are known, by name."""
-        return {name: x for name, x in vars(self).items()
-                if name in COLUMNS and x is not None}
+        return {name: x for name, x in vars(self).items() if isinstance(x, np.ndarray)}
 
     def keep(self, rows):
         """The rows where a mask (N,) is True."""
@@ -764,7 +772,7 @@ class Demos:
         """
         lengths = [len(x) for x in actions]
         rows = [len(x) - 1 for x in observations]
-        if rows != lengths:
+        if rows != lengths or not all(rows or [0]):
             refuse("rows of observations, less the last", rows, lengths)
         last = np.zeros(sum(lengths), dtype=bool)
         last[np.cumsum(lengths) - 1] = True
@@ -787,7 +795,7 @@ class Demos:
         """Read an .npz; action_space, or an environment's name, where it tells none."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                data = {x: file[x] if x in READ else None for x in file}
+                data = {x: file[x] if x in READ else x for x in file}
             own = space_of(data)
         except Exception as error:  # for bad bytes numpy and zipfile raise many
             kind = type(error).__name__
@@ -820,10 +828,8 @@ class Replay:
         rows = draw(0, self.expert)
         if self.count > self.expert:
             rows = torch.cat([rows, draw(self.expert, self.count)])
-        first = self.starts[draw(0, len(self.starts))]
-        obs, action, next_obs, terminated = (column[rows] for column in self.columns)
-        batch = Batch(obs.float(), action, next_obs.float(), terminated,
-                      self.columns[0][first].float())
+        first = self.columns[0][self.starts[draw(0, len(self.starts))]]
+        batch = Batch(*(column[rows] for column in self.columns), first)
         return batch, rows < self.expert
 
 
@@ -847,10 +853,12 @@ def load(path, **networks):
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         config, weights = Config(**state["config"]), state["weights"]
+        sizes = [x.numel() for x in (state["example"], *state["space"].values())]
+        wide = sum(sizes) + int(state["space"].get("n_actions", 0))
+        size = 4 * config.hidden * (config.hidden + wide)
+        if max(size * (not networks), *sizes) > os.path.getsize(path):
+            refuse("size told", size, "what the file holds")
         example, space = state["example"].numpy(), space_of(state["space"])
-        wide = config.hidden + example.size + getattr(space, "n", 0)
-        if 4 * config.hidden * wide > os.path.getsize(path) and not networks:
-            refuse("size told", 4 * config.hidden * wide, "what the file holds")
         agent = build_agent(example, space, config, networks)
         agent.load_state_dict(weights)
     except Exception as error:  # for bad bytes torch and pickle raise many
@@ -881,14 +889,14 @@ def elder(env_id):
 def run(args):
     """A diary, learning and the hunt, as a report."""
     config, env = Config(steps=args.steps, seed=args.seed), make(args.env)
-    if args.out:
-        open(args.out, "ab").close()  # fail now, not after hours of learning
     if args.demos:
         demos = Demos.load(args.demos, env.action_space)
     else:
         demos = record(env, elder(args.env), args.episodes or 1, args.seed)
     if args.episodes is not None:
         demos = demos.take(args.episodes)
+    if args.out:
+        open(args.out, "ab").close()  # fail now, not after hours of learning
     expert, demos = demos.returns().mean(), demos.subsample(args.subsample)
     agent, start = new_agent(demos, config), time.monotonic()
     bar = tqdm and tqdm(total=config.steps, disable=None)
@@ -900,7 +908,7 @@ def run(args):
             agent.save(args.out)
     seconds = time.monotonic() - start
     env.action_space.seed(args.seed)
-    fresh = args.seed + 10**6  # starts that neither diary nor learner has seen
+    fresh = (args.seed + 10**6) % 2**31  # starts that nobody has seen
     chance = record(env, lambda obs: env.action_space.sample(), 20, fresh).returns()
     returns = evaluate(agent, env, 20, fresh)
     return {"env": args.env, "mode": "online" if args.online else "offline",
@@ -929,7 +937,7 @@ def main(argv=None):
     torch.set_num_threads(1)  # networks this small only lose by more
     try:
         report = run(args)
-    except (ValueError, OSError, ImportError, gym.error.Error) as error:
+    except (ValueError, OSError) as error:
         parser.error(" ".join(str(error).split()))  # one line on stderr, exit status 2
     lines = [f"{name:20}{x}" for name, x in report.items()]
     print(json.dumps(report) if args.json else "\n".join(lines))
