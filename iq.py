@@ -350,7 +350,7 @@ class Agent(nn.Module):
         """The policy's likeliest actions, or drawn ones; obs may be a single state."""
         single = np.ndim(obs) == self.example.ndim
         rows = self.tensor([obs] if single else obs)
-        action = self.choose(rows, greedy).cpu().numpy()
+        action = self.choose(rows, greedy).double().cpu().numpy()
         if self.low.ndim:  # continuous: exact at both ends
             action = (self.low * (1 - action) + self.high * (1 + action)) / 2
         action = action.astype(self.action_space.dtype)
@@ -603,7 +603,8 @@ def play(env, policy, seed, agent=None, episodes=None):
         length += 1
         next_obs = see(seen)
         truncated = bool(truncated) or length >= limit
-        reward = numbers(f"reward {length}", np.ravel(reward), np.number, (1,))[0]
+        name = f"reward {length} of episode {episode}"
+        reward = numbers(name, np.ravel(np.float64(reward)), np.number, (1,))[0]
         yield Step(obs, action, next_obs, bool(terminated), truncated, reward, episode)
         obs = next_obs
         if terminated or truncated or env.unwrapped.stepped_by is not me:
@@ -625,7 +626,7 @@ def numbers(name, values, kind, shape):
     if not np.issubdtype(array.dtype, kind) or array.shape != shape:
         held = f"{type(values).__name__} of {array.dtype}, shape {array.shape}"
         refuse(name, held, f"{kind.__name__}, shape {shape}")
-    if not (abs(array) < 3e38).all():
+    if not (abs(array) < np.float64(3e38)).all():
         refuse(name, "not finite in float32", "finite numbers")
     return array
 

@@ -69,16 +69,14 @@ def svg(fig) -> str:
     out, tag = io.StringIO(), f"c{next(_number)}-"
     fig.savefig(out, format="svg", metadata={"Date": None})
     plt.close(fig)
-    text = out.getvalue()
-    text = text[text.index("<svg"):]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = text.replace(INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", out.getvalue(), flags=re.S)
+    text = text[text.index("<svg"):].replace(INK, "currentColor")
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     text = re.sub(r' id="([^"]+)"',
                   lambda m: f' id="{tag}{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{tag}", text)
-    return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(
-        r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1)
+    head, rest = text.split(">", 1)
+    return re.sub(r' (width|height)="[^"]*"', "", head) + ">" + rest
 
 
 def show(fig, alt: str, caption: str = "", width: float | None = None) -> None:
@@ -90,16 +88,6 @@ def show(fig, alt: str, caption: str = "", width: float | None = None) -> None:
     under = f"<figcaption>{caption}</figcaption>" if caption else ""
     wide = f"max-width:{width:.0f}px;" if width else ""
     display(HTML(f'<figure class="cave" style="{wide}margin:1rem auto">{text}{under}</figure>'))
-
-
-def picture(png: bytes, alt: str, caption: str = "", width: float = 560) -> None:
-    """Show PNG bytes, for what SVG would make too heavy."""
-    import base64
-    src = "data:image/png;base64," + base64.b64encode(png).decode()
-    under = f"<figcaption>{caption}</figcaption>" if caption else ""
-    display(HTML(
-        f'<figure class="cave" style="max-width:{width:.0f}px;margin:1rem auto"><img '
-        f'style="width:100%" alt="{html.escape(alt, quote=True)}" src="{src}">{under}</figure>'))
 
 
 def curves(ax, x, runs, who: str, label: str | None = None, **style) -> None:
@@ -354,14 +342,14 @@ class Valley(gym.Env):
         return q
 
     def elder(self, gamma: float = 0.95, temperature: float = 0.1, seed: int = 0):
-        """Ugg: draws moves from the soft-best policy.  obs (B, n) -> moves (B,)."""
+        """Ugg: draws moves from the soft-best policy.  obs (n,) -> move."""
         import iq
         pi = iq.soft_policy(self.solve(gamma, temperature), temperature).exp().numpy()
         rng = np.random.default_rng(seed)
 
         def policy(obs):
-            p = pi[np.asarray(obs).argmax(-1)]
-            return (rng.random(len(p))[:, None] > p.cumsum(1)[:, :-1]).sum(1)
+            p = pi[np.argmax(obs)]
+            return int((rng.random() > p.cumsum()[:-1]).sum())
         return policy
 
     # ---- drawing

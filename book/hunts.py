@@ -14,7 +14,6 @@ import caveman
 import numpy as np
 import torch
 from gymnasium.spaces import Discrete
-from torch import nn
 
 import iq
 
@@ -27,11 +26,12 @@ DIARIES = Path(__file__).resolve().parent / "diaries"
 class Hunts:
     """Several seeds of one way of learning, measured on the way and at the end."""
 
-    steps: np.ndarray  # (P,) updates made when a point of the curve was measured
+    steps: np.ndarray  # (P,) updates made when a point of the curve was measured, 0 first
     returns: np.ndarray  # (S, P) mean return over a few fresh episodes
     final: np.ndarray  # (S,) mean return of the last agent over 20 other fresh episodes
-    learners: list = field(default_factory=list)  # agents of iq, or clones
+    learners: list  # agents of iq, or clones
     history: list = field(default_factory=list)  # one list of figures of learning a seed
+    films: list = field(default_factory=list)  # (P,) episodes of one start, by the first seed
 
     def row(self, who: str) -> dict:
         """A row of a table: what the last agents got."""
@@ -40,90 +40,96 @@ class Hunts:
                 "seeds": len(self.final)}
 
 
-def hunt(demos: iq.Demos, env: str | None, config: iq.Config, home: str, seeds: int = 5,
-         every: int = 200, episodes: int = 5) -> Hunts:
-    """Learn with several seeds; home is where the agents are measured.
-
-    Measuring acts greedily, so it draws nothing from an agent's own random stream.
-    """
-    curves, finals, agents, history = [], [], [], []
-    for seed in range(seeds):
-        own = replace(config, seed=seed, log_every=every)
-        agent, curve = iq.new_agent(demos, own), []
-
-        def measure(step, info, agent=agent, curve=curve):
-            curve.append((step, iq.evaluate(agent, home, episodes, FRESH).mean(), info))
-
-        iq.learn(demos, env, own, measure, agent)
-        finals.append(iq.evaluate(agent, home, 20, FRESH + 1000).mean())
-        curves.append([c[1] for c in curve])
-        history.append([{"step": c[0], **c[2]} for c in curve])
-        agents.append(agent)
-    return Hunts(np.array([c[0] for c in curve]), np.array(curves), np.array(finals),
-                 agents, history)
-
-
 class Clone:
-    """Behavioural cloning: supervised learning of the diary's moves, with weight decay."""
+    """Behavioural cloning: the diary's moves made likely, with weight decay as a leash.
 
-    def __init__(self, demos: iq.Demos, seed: int, decay: float, hidden: int = 128) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
-        self.discrete = isinstance(demos.action_space, Discrete)
-        size, space = int(np.prod(demos.observations.shape[1:])), demos.action_space
-        out = int(space.n) if self.discrete else space.shape[0]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.net = nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), nn.Linear(
-                hidden, hidden), nn.Tanh(), nn.Linear(hidden, out))
-        self.obs, self.moves = map(torch.as_tensor, (demos.observations, demos.actions))
-        if not self.discrete:
-            self.low, self.high = map(torch.as_tensor, (space.low, space.high))
-        self.optimizer = torch.optim.AdamW(self.net.parameters(), 1e-3, weight_decay=decay)
+    The learner's own network, batches and step size; for continuous moves it is a normal
+    with a learned spread. At temperature 1, Q - V is log pi, and nothing else is in the loss.
+    """
 
-    def update(self, batch: int = 64) -> float:
-        i = torch.randint(len(self.obs), (batch,), generator=self.generator)
-        if self.discrete:
-            loss = nn.functional.cross_entropy(self.net(self.obs[i]), self.moves[i])
-        else:
-            loss = (self.scaled(self.net(self.obs[i])) - self.moves[i]).square().mean()
+    def __init__(self, demos: iq.Demos, seed: int = 0, decay: float = 0.01,
+                 config: iq.Config = iq.Config()) -> None:
+        own = replace(config, seed=seed, temperature=1.0, continuous="naf")
+        self.agent = iq.new_agent(demos, own)
+        self.replay = iq.Replay(self.agent.rows(demos), demos.starts, 0)
+        self.weights = [*self.agent.critic.parameters()]
+        self.optimizer = torch.optim.AdamW(self.weights, own.learning_rate, weight_decay=decay)
+        self.act, self.log_prob = self.agent.act, self.agent.log_prob
+
+    def update(self) -> float:
+        """Descend -log pi(a|s) of a batch once."""
+        own = self.agent.config
+        batch, _ = self.replay.sample(own.batch_size, self.agent.generator)
+        q, value = self.agent.q_and_value(batch.obs, batch.action)
+        loss = (value - q).mean()
         self.optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, own.grad_clip)
         self.optimizer.step()
         return float(loss.detach())
 
-    def scaled(self, x):
-        return self.low + (self.high - self.low) * (x.tanh() + 1) / 2
 
-    @torch.no_grad()
-    def act(self, obs) -> np.ndarray:
-        """The likeliest moves, obs (B, *obs)."""
-        x = self.net(torch.as_tensor(obs).float().flatten(1))
-        return (x.argmax(1) if self.discrete else self.scaled(x)).numpy()
+def measured(one: Callable, home: str, seeds: int, every: int, episodes: int,
+             film: int | None) -> Hunts:
+    """one(seed, measure) -> learner; it calls measure(act, step, info) after every update.
+
+    Measuring acts greedily, so it draws nothing from an agent's own random stream.
+    """
+    curves, finals, learners, history, films = [], [], [], [], []
+
+    def points(seed):
+        steps, curve, figures = [], [], []
+
+        def measure(act, step, info=None):
+            if step % every:
+                return
+            steps.append(step)
+            curve.append(iq.record(home, act, episodes, FRESH).returns().mean())
+            if info is not None:
+                figures.append({"step": step, **{k: float(x) for k, x in info.items()}})
+            if film is not None and seed == 0:
+                films.append(iq.record(home, act, 1, film))
+
+        learners.append(one(seed, measure))
+        finals.append(score(home, learners[-1].act))
+        curves.append(curve)
+        history.append(figures)
+        return steps
+
+    steps = [points(seed) for seed in range(seeds)][0]
+    return Hunts(*map(np.array, (steps, curves, finals)), learners, history, films)
 
 
-def clones(demos: iq.Demos, home: str, steps: int, decay: float, seeds: int = 5,
-           every: int = 200, episodes: int = 5) -> Hunts:
+def hunt(demos: iq.Demos, env: str | None, config: iq.Config, home: str, seeds: int = 5,
+         every: int = 200, episodes: int = 5, film: int | None = None) -> Hunts:
+    """Learn with several seeds; home is where the agents are measured."""
+    def one(seed, measure):
+        agent = iq.new_agent(demos, replace(config, seed=seed))
+        measure(agent.act, 0)
+        return iq.learn(demos, env, agent=agent,
+                        callback=lambda step, info: measure(agent.act, step, info))
+    return measured(one, home, seeds, every, episodes, film)
+
+
+def clones(demos: iq.Demos, home: str, steps: int, decay: float = 0.01, seeds: int = 5,
+           every: int = 200, episodes: int = 5, film: int | None = None) -> Hunts:
     """The same measurements for clones."""
-    curves, finals, agents = [], [], []
-    for seed in range(seeds):
-        clone, curve = Clone(demos, seed, decay), []
+    def one(seed, measure):
+        clone = Clone(demos, seed, decay)
+        measure(clone.act, 0)
         for step in range(1, steps + 1):
             clone.update()
-            if step % every == 0:
-                curve.append(iq.record(home, clone.act, episodes, FRESH).returns().mean())
-        finals.append(iq.record(home, clone.act, 20, FRESH + 1000).returns().mean())
-        curves.append(curve)
-        agents.append(clone)
-    return Hunts(np.arange(every, steps + 1, every), np.array(curves), np.array(finals), agents)
+            measure(clone.act, step)
+        return clone
+    return measured(one, home, seeds, every, episodes, film)
 
 
 def random_policy(space, seed: int = 0) -> Callable:
-    """A hunter who thinks nothing.  obs (B, *obs) -> actions."""
+    """A hunter who thinks nothing.  One observation -> one action."""
     rng = np.random.default_rng(seed)
     if isinstance(space, Discrete):
-        return lambda obs: rng.integers(int(space.n), size=len(obs))
-    return lambda obs: rng.uniform(
-        space.low, space.high, (len(obs), *space.shape)).astype(np.float32)
+        return lambda obs: int(rng.integers(int(space.n)))
+    return lambda obs: rng.uniform(space.low, space.high).astype(np.float32)
 
 
 def score(home: str, policy: Callable, episodes: int = 20) -> float:
@@ -172,6 +178,53 @@ def pendulum_frames(demos: iq.Demos) -> np.ndarray:
     """Angle from upright and torque of one episode, (T, 2), for caveman.player."""
     cos, sin, _ = demos.observations.T
     return np.column_stack([np.arctan2(sin, cos), demos.actions[:, 0]])
+
+
+def film(panels: dict[str, list], steps, draw: str, alt: str, every: int = 1, fps: int = 25,
+         width: int = 300, height: int = 170) -> None:
+    """Episodes of one start side by side: a slider over training time, and a player.
+
+    panels: a name that begins with who it is -> frames (T, K) for each of steps, or for one.
+    """
+    data = {"steps": [int(x) for x in steps], "every": every, "panels": [
+        {"name": name, "color": caveman.COLORS[name.split(",")[0]],
+         "films": [np.round(frames[::every], 3).tolist() for frames in films]}
+        for name, films in panels.items()]}
+    cells = "".join(
+        f'<div style="flex:1;min-width:8rem"><canvas role="img" width="{width}" '
+        f'height="{height}" aria-label="{name}: {alt}"></canvas><output></output></div>'
+        for name in panels)
+    longest = max(len(frames) for panel in data["panels"] for frames in panel["films"])
+    last = len(data["steps"]) - 1
+    body = (f'<div class="cave-row">{cells}</div>'
+            f'{caveman.slider("stage", 0, last, last, 1, "updates")}<div class="cave-row">'
+            '<button type="button" aria-pressed="false">Play</button><input type="range" '
+            f'name="step" aria-label="step of the episode" min="0" max="{longest - 1}" value="0" '
+            'step="1" style="flex:1;min-width:8rem"></div>')
+    caveman.widget(body, f"""
+const stage = box.querySelector("[name=stage]"), step = box.querySelector("[name=step]");
+const b = box.querySelector("button"), w = {width}, h = {height};
+const k = Math.max(1, window.devicePixelRatio || 1), cells = [...box.querySelectorAll("canvas")];
+cells.forEach(cv => {{ cv.width = w * k; cv.height = h * k; }});
+function paint(c, f, ink, color) {{ {caveman.DRAW[draw]} }}
+function frame() {{
+  stage.parentNode.querySelector("output").textContent = data.steps[+stage.value];
+  cells.forEach((cv, i) => {{
+    const p = data.panels[i], all = p.films[Math.min(+stage.value, p.films.length - 1)];
+    const c = cv.getContext("2d"), at = Math.min(+step.value, all.length - 1);
+    c.setTransform(k, 0, 0, k, 0, 0); c.clearRect(0, 0, w, h); c.save();
+    paint(c, all[at], ink(), p.color); c.restore();
+    cv.nextSibling.textContent =
+      `${{p.name}}: step ${{at * data.every}} of ${{(all.length - 1) * data.every}}`; }}); }}
+let timer = null;
+function stop() {{ clearInterval(timer); timer = null; b.textContent = "Play";
+  b.setAttribute("aria-pressed", "false"); }}
+b.onclick = () => {{ if (timer) return stop();
+  if (+step.value >= +step.max) step.value = 0;
+  b.textContent = "Pause"; b.setAttribute("aria-pressed", "true");
+  timer = setInterval(() => {{ if (+step.value >= +step.max) return stop();
+    step.value = +step.value + 1; frame(); }}, {1000 // fps}); }};
+stage.oninput = step.oninput = frame; onTheme(frame); frame();""", data, label=alt)
 
 
 # --------------------------------------------------------------------- stored results

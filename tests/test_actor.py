@@ -1,56 +1,51 @@
-"""The actor: a squashed Gaussian, its log-density, and the environment's own units."""
+"""The policies of the three agents, and the actor's climb.
+
+Continuous actions are measured in [-1, 1]; the environment's own are from -3 to 1.
+"""
 import math
 
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
-from hypothesis import assume, given
+from gymnasium.spaces import Box, Discrete
+from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import kstest, norm
+from scipy.stats import norm
 from torch import nn
 from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
-from worlds import numbers, seeds
+from worlds import Fixed, an_agent, near, numbers, seeds, temperatures
 
 import iq
 
 means, log_stds = st.floats(-2, 2), st.floats(-3, 1)
-finite = st.floats(-1e3, 1e3, width=32)
+TAU = 0.5
 
 
-def double(x):
-    return torch.tensor(x, dtype=torch.float64)
+def states(n):
+    return torch.zeros(n, 3)
 
+
+# --------------------------------------------------------------- squash, as a function
 
 @given(seeds, st.integers(1, 5), st.integers(1, 3))
-def test_its_log_density_is_that_of_torch_s_own_transformed_distribution(seed, n, k):
+def test_squash_is_torch_s_own_transformed_distribution(seed, n, k):
     mean, log_std, noise = numbers(np.random.default_rng(seed), 3, n, k, scale=0.7)
     action, log_prob = iq.squash(mean, log_std, noise)
     own = TransformedDistribution(
         Independent(Normal(mean, log_std.exp()), 1), TanhTransform())
-    assert action.shape == (n, k) and log_prob.shape == (n,)
-    torch.testing.assert_close(log_prob, own.log_prob(action), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(action, (mean + log_std.exp() * noise).tanh())
+    near(log_prob, own.log_prob(action), 1e-6)
+    near(action, (mean + log_std.exp() * noise).tanh())
 
 
 @given(means, log_stds)
 def test_its_density_integrates_to_1(mean, log_std):
     edges = torch.linspace(-9, 9, 4001, dtype=torch.float64)
-    noise = (edges[1:] + edges[:-1]) / 2
-    shape = torch.ones(len(noise), 1, dtype=torch.float64)
-    _, log_prob = iq.squash(mean * shape, log_std * shape, noise[:, None])
+    noise = ((edges[1:] + edges[:-1]) / 2)[:, None]
+    _, log_prob = iq.squash(
+        torch.full_like(noise, mean), torch.full_like(noise, log_std), noise)
     widths = (mean + math.exp(log_std) * edges).tanh().diff()  # of the actions' cells
     assert (log_prob.exp() * widths).sum().item() == pytest.approx(1, abs=1e-4)
-
-
-@given(seeds, st.integers(2, 4))
-def test_dimensions_are_independent_so_their_log_densities_add(seed, k):
-    mean, log_std, noise = numbers(np.random.default_rng(seed), 3, 1, k)
-    _, together = iq.squash(mean, log_std, noise)
-    each = [iq.squash(*(x[:, i : i + 1] for x in (mean, log_std, noise)))[1]
-            for i in range(k)]
-    torch.testing.assert_close(together, sum(each))
 
 
 def exact_log_prob(u, noise, log_std):
@@ -62,148 +57,189 @@ def exact_log_prob(u, noise, log_std):
 
 @pytest.mark.parametrize("dtype, places", [
     (torch.float32, 1e-5), (torch.float64, 1e-8)])
-@pytest.mark.parametrize("u", [-15.0, -9.0, -1.0, 0.0, 0.5, 9.0, 15.0, 40.0])
-@pytest.mark.parametrize("log_std", [-5.0, 0.0, 2.0])
-def test_it_stays_finite_and_exact_far_out(dtype, places, u, log_std):
+@pytest.mark.parametrize("u", [-15.0, -9.0, 0.0, 0.5, 9.0, 15.0, 40.0])
+def test_it_stays_finite_and_exact_far_out(dtype, places, u):
     """log(1 - tanh^2 + 1e-6) would be off by 3 at |u| = 9 and by 16 at 15: trap 8."""
-    noise = 0.5
-    mean = torch.tensor([[u - math.exp(log_std) * noise]], dtype=dtype)
-    log_std, noise = (torch.full_like(mean, x) for x in (log_std, noise))
-    action, log_prob = iq.squash(mean.requires_grad_(), log_std, noise)
-    exact = exact_log_prob(u, 0.5, log_std.item())
-    assert log_prob.item() == pytest.approx(exact, rel=places, abs=places)
+    mean = torch.tensor([[u - math.exp(-1) * 0.5]], dtype=dtype, requires_grad=True)
+    log_std, noise = torch.full_like(mean, -1.0), torch.full_like(mean, 0.5)
+    action, log_prob = iq.squash(mean, log_std, noise)
+    assert log_prob.item() == pytest.approx(
+        exact_log_prob(u, 0.5, -1), rel=places, abs=places)
     assert -1 <= action.item() <= 1
     slope, = torch.autograd.grad(log_prob.sum(), mean)
     assert slope.item() == pytest.approx(2 * math.tanh(u), abs=1e-4)
 
 
-@given(seeds)
-def test_its_gradient_is_that_of_its_differences(seed):
-    inputs = numbers(np.random.default_rng(seed), 3, 2, 2, scale=0.7)
-    inputs = [x.clone().requires_grad_() for x in inputs]
-    assert torch.autograd.gradcheck(iq.squash, inputs)
+# -------------------------------------------- each agent's policy, as its users meet it
+
+@given(st.lists(st.floats(-2, 2), min_size=2, max_size=4), temperatures)
+def test_the_policy_of_SoftQ_is_the_softmax_of_its_Q_and_sums_to_1(q, tau):
+    agent = an_agent("discrete", Fixed(*q), space=Discrete(len(q)), temperature=tau)
+    n = len(q)
+    log_pi = agent.log_prob(states(n).numpy(), np.arange(n))
+    assert np.exp(log_pi).sum() == pytest.approx(1, abs=1e-4)
+    gaps = np.subtract(q, q[0]) / tau  # log pi(a) - log pi(0) = (Q(a) - Q(0)) / tau
+    np.testing.assert_allclose(log_pi - log_pi[0], gaps, rtol=1e-4, atol=1e-4)
+    assert np.float32(q)[agent.act(np.zeros(3))] == np.float32(max(q))
 
 
-# ----------------------------------------------------------------- an agent's own actor
+def test_SoftQ_draws_each_action_as_often_as_its_policy_says():
+    agent = an_agent("discrete", Fixed(0.1, 0.2, 0.0), space=Discrete(3))
+    actions = agent.act(np.zeros((4000, 3)), greedy=False)
+    told = np.exp(agent.log_prob(np.zeros((3, 3)), np.arange(3)))
+    np.testing.assert_allclose(np.bincount(actions) / 4000, told, atol=0.03)
 
-class Fixed(nn.Module):
-    """The same mean and log std in every state."""
 
-    def __init__(self, mean, log_std):
-        super().__init__()
-        self.told = nn.Parameter(torch.tensor([*mean, *log_std], dtype=torch.float32))
+@given(st.lists(st.floats(-2, 2), min_size=2, max_size=2), st.floats(-2, 2),
+       st.floats(0.03, 2))
+def test_the_value_of_SoftNAF_is_exactly_the_soft_value_of_its_Q(raw, height, tau):
+    """tau log of the integral of exp(Q / tau); so its normal integrates to 1."""
+    agent = an_agent("naf", Fixed(height, *raw), temperature=tau)
+    grid = torch.linspace(-16, 16, 8001)  # a std is 0.05 to 2.7
+    with torch.no_grad():
+        q = agent.q(states(8001), grid[:, None]).double()
+        value = agent.value(states(1)).item()
+    width = tau * math.log(32 / 8000)
+    assert iq.soft_value(q, tau).item() + width == pytest.approx(value, abs=1e-3)
+    assert value == pytest.approx(height)
+    told = agent.log_prob(states(8001).numpy(), 2 * grid[:, None].numpy() - 1)
+    near(torch.tensor(told), ((q - value) / tau).float(), 1e-2)
+    assert np.exp(told).sum() * 32 / 8000 == pytest.approx(1, abs=1e-3)
 
-    def forward(self, obs):
-        return self.told.expand(len(obs), -1)
 
+def test_SoftNAF_s_axes_are_independent():
+    box = Box(np.float32([-3, -1]), np.float32([1, 1]))
+    agent = an_agent("naf", Fixed(0.0, 0.3, -0.2, 0.5, -0.4), space=box)
+    actions = np.float32([[-1, 0], [0, 0], [-1, 1], [0, 1]])
+    both = agent.log_prob(states(4).numpy(), actions)
+    one, two = ([norm(math.tanh(mean), math.exp(2 * math.tanh(raw) - 1)).logpdf(x)
+                 for x in marks] for mean, raw, marks in (
+                     (0.3, 0.5, [0, 0.5, 0, 0.5]), (-0.2, -0.4, [0, 0, 1, 1])))
+    np.testing.assert_allclose(both, np.add(one, two), rtol=1e-4)
+
+
+@given(means, st.floats(-2, 1))
+def test_what_SoftActorCritic_tells_of_its_policy_is_a_density_on_minus_1_to_1(
+        mean, log_std):
+    agent = an_agent("actor_critic", actor=Fixed(mean, log_std))
+    edges = np.tanh(np.linspace(-7, 7, 4001))
+    marks = (edges[1:] + edges[:-1]) / 2
+    told = agent.log_prob(states(4000).numpy(), 2 * marks[:, None] - 1)
+    inside = norm(mean, math.exp(log_std))
+    there = abs(marks) < math.tanh(6)  # beyond, float32 has no room
+    total = (np.exp(told) * np.diff(edges))[there].sum()
+    assert total == pytest.approx(inside.cdf(6) - inside.cdf(-6), abs=5e-3)
+
+
+@pytest.mark.parametrize("kind, network", [
+    ("naf", [0.0, 0.2, 0.1]), ("actor_critic", [0.2, -0.5]),
+    ("actor_critic", [0.2, -9.0]), ("actor_critic", [0.0, 9.0])])
+def test_draws_are_of_the_policy_that_is_told(kind, network):
+    name = "critic" if kind == "naf" else "actor"
+    agent = an_agent(kind, **{name: Fixed(*network)})
+    actions = agent.act(np.zeros((4000, 3)), greedy=False)
+    marks = np.linspace(-2.99, 0.99, 4001)  # of the cells between them
+    told = agent.log_prob(np.zeros((4001, 3)), marks[:, None])
+    below = np.cumsum(np.exp(told)) * (marks[1] - marks[0]) / 2  # units: half as wide
+    for i in range(0, 4001, 400):
+        share = ((actions > marks[0]) & (actions < marks[i])).mean()
+        assert share == pytest.approx(below[i], abs=0.03)
+
+
+@pytest.mark.parametrize("kind", ["naf", "actor_critic"])
+def test_actions_reach_the_environment_s_bounds_exactly_and_never_leave_them(kind):
+    low, high = np.float32([-0.1, -3, 1 / 3]), np.float32([0.7, 1e3, 5])
+    for raw, end in (-50.0, low), (50.0, high):
+        told = [raw] * 3 + [3.0] * 3
+        network = ({"critic": Fixed(0.0, *told)} if kind == "naf"
+                   else {"actor": Fixed(*told)})
+        agent = an_agent(kind, **network, space=Box(low, high))
+        assert np.array_equal(agent.act(np.zeros(3)), end)
+        for action in agent.act(np.zeros((100, 3)), greedy=False):
+            assert agent.action_space.contains(action)
+
+
+# ------------------------------------------------------------------------ actor's climb
 
 class Critic(nn.Module):
-    """Q of actions in [-1, 1] as some function has it."""
+    """Q of actions in [-1, 1] as some function has it, and a height on top."""
 
-    def __init__(self, q):
+    def __init__(self, q=lambda action: action):
         super().__init__()
         self.q, self.height = q, nn.Parameter(torch.zeros(()))
 
     def forward(self, obs, action):
-        self.seen = action.detach()
-        return self.q(action).sum(1, keepdim=True) + self.height
+        return self.q(action) + self.height
 
 
-def an_agent(low, high, mean, log_std, q=lambda action: action, **changes):
-    config = iq.Config(**{"gamma": 0.9, "temperature": 0.5, "device": "cpu", "seed": 0,
-                          "critic_lr": 1e-9, "actor_lr": 0.02, "target_rate": 1.0,
-                          "value_term": "expert", "chi2_on": "expert", "steps": 1,
-                          "grad_clip": 1e6, **changes})
-    space = Box(np.float32(low), np.float32(high))
-    return iq.SoftActorCritic((1,), space, config, actor=Fixed(mean, log_std),
-                              critic=Critic(q))
+def actor_critic(mean, log_std, q, **changes):
+    changes = {"temperature": TAU, "grad_clip": 1e6, **changes}
+    return an_agent("actor_critic", Critic(q), Fixed(mean, log_std), **changes)
 
 
-@given(st.lists(st.tuples(finite, finite), min_size=1, max_size=3))
-def test_the_ends_of_the_squashed_range_are_exactly_the_environment_s_bounds(bounds):
-    assume(all(np.float32(a) < np.float32(b) for a, b in bounds))
-    low, high = np.float32(bounds).T
-    for mean, end in (-50.0, low), (50.0, high):
-        agent = an_agent(low, high, [mean] * len(low), [-5.0] * len(low))
-        for greedy in True, False:
-            action = agent.act(np.zeros((2, 1), np.float32), greedy=greedy)
-            assert np.array_equal(action, [end, end])
-            assert agent.action_space.contains(action[0])
+def some_rows(n=64, seed=0):
+    """Rows in one state; their actions are drawn evenly."""
+    action = 2 * torch.rand(n, 1, generator=torch.Generator().manual_seed(seed)) - 1
+    never = torch.zeros(n).bool()
+    return iq.Batch(states(n), action, states(n), never, states(n)), ~never
 
 
-@given(finite, st.floats(1 / 64, 100, width=32))
-def test_the_critic_sees_exactly_minus_1_and_1_at_the_bounds_and_0_amid(low, width):
-    low, high = np.float32(low), np.float32(low) + np.float32(width)
-    assume(low < high)
-    agent = an_agent([low], [high], [0.0], [0.0])
-    actions = torch.tensor([[low], [high]])
-    agent.q(torch.zeros(2, 1), actions)
-    assert agent.critic.seen.flatten().tolist() == [-1, 1]
-    agent = an_agent([-3.0], [1.0], [0.0], [0.0])
-    agent.q(torch.zeros(3, 1), torch.tensor([[-1.0], [0.0], [-2.5]]))
-    assert agent.critic.seen.flatten().tolist() == [0.0, 0.5, -0.75]
+@given(means, st.floats(-2, 1), st.floats(-3, 3))
+def test_its_gradient_is_that_of_the_reparametrised_draw_by_hand(mean, log_std, c):
+    """d/dm of Q(tanh(m + s e)) - tau log pi, for Q(a) = c a^2; e is the agent's own."""
+    agent = actor_critic(mean, log_std, lambda a: c * a.square(), seed=3)
+    noise = torch.randn(64, 1, generator=torch.Generator().manual_seed(3)).double()
+    agent.update(*some_rows())
+    std = math.exp(log_std)
+    a = (mean + std * noise).tanh()
+    # log pi = log N(e) - log s - log(1 - a^2), and da/du = 1 - a^2
+    along_u = 2 * c * a * (1 - a.square()) - TAU * 2 * a
+    climb = torch.stack([along_u.mean(), (along_u * std * noise).mean() + TAU])
+    near(agent.actor.told.grad.double(), -climb, 1e-4)
 
 
-@given(st.floats(-3, 3))
-def test_its_likeliest_action_is_the_mean_squashed_and_scaled(mean):
-    agent = an_agent([-3.0], [1.0], [mean], [-1.0])
-    action = agent.act(np.zeros(1, np.float32))
-    assert action.shape == (1,) and action.dtype == np.float32
-    assert action[0] == pytest.approx(2 * math.tanh(mean) - 1, abs=1e-5)
+def test_neither_objective_reaches_the_other_s_network():
+    rows = some_rows()
+    gradients = []
+    for divergence in "chi2", "reverse_kl":
+        agent = actor_critic(0.3, -0.5, torch.square, divergence=divergence)
+        agent.update(*rows)
+        gradients.append((agent.actor.told.grad, agent.critic.height.grad))
+    (actor, critic), (same, other) = gradients
+    assert torch.equal(actor, same) and actor.all() and critic != other
+    # IQ-Learn's linear part minds no height; the actor's objective would raise it
+    agent = actor_critic(0.3, -0.5, torch.square, chi2_alpha=1e6)
+    agent.update(*rows)
+    assert agent.critic.height.grad.abs() < 1e-5
 
 
-@pytest.mark.parametrize("told, kept", [(-0.5, -0.5), (-9.0, -5.0), (9.0, 2.0)])
-def test_its_draws_are_of_that_gaussian_with_log_std_kept_within_minus_5_and_2(
-        told, kept):
-    agent = an_agent([-3.0], [1.0], [0.2], [told])
-    actions = agent.act(np.zeros((2000, 1), np.float32), greedy=False)
-    unit = np.clip((actions[:, 0].astype(float) + 1) / 2, -1, 1)
-    if kept < 2:
-        u = np.arctanh(unit)
-        assert kstest(u, norm(0.2, math.exp(kept)).cdf).pvalue > 1e-3
-    else:  # too wide to trust arctanh: the shares beyond two marks
-        for u in 0, 5:
-            share = (unit > math.tanh(u)).mean()
-            assert share == pytest.approx(norm(0.2, math.exp(2)).sf(u), abs=0.04)
-
-
-TAU, MEAN, LOG_STD = 0.5, 0.4, -0.7
+MEAN, LOG_STD = 0.4, -0.7
 
 
 def whose_policy_is_known(action):
-    """tau log pi(a), pi squashed N(MEAN, e^LOG_STD); so V is 0, and pi its."""
+    """tau log pi(a), pi the squashed N(MEAN, e^LOG_STD): V is 0, and the policy pi."""
     u = torch.atanh(action.clamp(-1 + 1e-6, 1 - 1e-6))
-    noise = (u - MEAN) / math.exp(LOG_STD)
-    log_normal = -noise.square() / 2 - LOG_STD - math.log(2 * math.pi) / 2
+    log_normal = Normal(MEAN, math.exp(LOG_STD)).log_prob(u)
     return TAU * (log_normal - torch.log1p(-action.square()))
 
 
 def test_with_the_softmax_of_q_for_actor_the_value_is_the_same_whatever_is_drawn():
     """Q - tau log pi = V for every action, not only on average."""
-    agent = an_agent([-2.0], [2.0], [MEAN], [LOG_STD], whose_policy_is_known)
-    value = agent.value(torch.zeros(100, 1))
-    torch.testing.assert_close(value, torch.zeros(100), rtol=0, atol=1e-3)
+    agent = actor_critic(MEAN, LOG_STD, whose_policy_is_known)
+    near(agent.value(states(100)), torch.zeros(100), 1e-3)
 
 
 def test_any_other_actor_s_value_is_less_by_tau_times_its_kl_from_it():
-    mean, log_std = 0.0, -0.2
-    agent = an_agent([-2.0], [2.0], [mean], [log_std], whose_policy_is_known)
-    value = agent.value(torch.zeros(20_000, 1))
-    one, two = Normal(mean, math.exp(log_std)), Normal(MEAN, math.exp(LOG_STD))
-    kl = torch.distributions.kl_divergence(one, two)
-    assert value.mean().item() == pytest.approx(-TAU * kl.item(), abs=0.02)
+    agent = actor_critic(0.0, -0.2, whose_policy_is_known)
+    one, two = Normal(0.0, math.exp(-0.2)), Normal(MEAN, math.exp(LOG_STD))
+    kl = torch.distributions.kl_divergence(one, two).item()
+    value = agent.value(states(20_000)).mean().item()
+    assert value == pytest.approx(-TAU * kl, abs=0.02)
 
 
 def test_the_actor_climbs_to_the_softmax_of_q():
-    agent = an_agent([-2.0], [2.0], [-0.3], [0.2], whose_policy_is_known)
-    obs, never = torch.zeros(64, 1), torch.zeros(64).bool()
-    rows = iq.Batch(obs, torch.zeros(64, 1), obs, never)
+    agent = actor_critic(-0.3, 0.2, whose_policy_is_known, learning_rate=0.02)
+    batch, is_expert = some_rows()
     for _ in range(150):
-        info = agent.update(rows)
-    mean, log_std = agent.actor.told.tolist()
-    assert mean == pytest.approx(MEAN, abs=0.03)
-    assert log_std == pytest.approx(LOG_STD, abs=0.03)
-    noise = torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0))
-    _, log_prob = iq.squash(MEAN + 0 * noise, LOG_STD + 0 * noise, noise)
-    entropy = -log_prob.mean().item()  # of 64 draws in an update, hence the tolerance
-    assert info["entropy"].item() == pytest.approx(entropy, abs=0.4)
+        agent.update(batch, is_expert)
+    near(agent.actor.told.detach(), torch.tensor([MEAN, LOG_STD]), 0.03)

@@ -1,237 +1,495 @@
-"""Environments: elders, recording and evaluation."""
+"""The seam to environments: whatever they do, only true and finite rows come in."""
 import math
-from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
-from tools import ENVS, KINDS, ODD, checkpoint, config, diary, same, walker
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
+from tools import (
+    ENVS,
+    KINDS,
+    Outputs,
+    Told,
+    Walk,
+    alike,
+    config,
+    diary,
+    listen,
+    walker,
+)
 
 import iq
 
+ACTIONS = "discrete", "continuous"
+ENV = {"discrete": "Walk-v0", "continuous": "WalkFar-v0"}
 
-def by_hand(env_id, policy, seeds):
-    """Episodes played one at a time, straight in the environment."""
-    rows = []
-    for i, seed in enumerate(seeds):
-        env = gym.make(env_id)
-        obs, ended, cut = env.reset(seed=seed)[0], False, False
+
+def rows(demos):
+    """A diary as a list of what Told keeps of a step."""
+    return list(zip(demos.observations, demos.actions, demos.next_observations,
+                    demos.terminations, demos.truncations, demos.rewards))
+
+
+def equal(ours, true):
+    return len(ours) == len(true) and all(
+        np.array_equal(a, b) for ours_, true_ in zip(ours, true)
+        for a, b in zip(ours_, true_))
+
+
+def learner_rows(heard):
+    """(s, a, s', terminated) of each row that an agent learned from, as hashable."""
+    return {(tuple(s.tolist()), float(a), tuple(s2.tolist()), bool(end))
+            for batch, is_expert in heard
+            for s, a, s2, end, mine in zip(*batch[:4], ~is_expert) if mine}
+
+
+def true_rows(env):
+    return {(tuple(s.tolist()), float(a), tuple(s2.tolist()), end)
+            for s, a, s2, end, *_ in env.true}
+
+
+def steady(obs):
+    """A policy that depends on nothing but what it sees."""
+    return int(np.sin(9 * obs).sum() > -0.2)
+
+
+# -------------------------------------------------------------------------- recording
+
+@pytest.mark.parametrize("kind", ACTIONS)
+@pytest.mark.parametrize("seed", [5, 2**31 - 1])
+def test_a_diary_holds_exactly_what_happened_and_one_reset_is_seeded(kind, seed):
+    env = Told(gym.make(ENV[kind]))
+    demos = iq.record(env, walker(kind), 12, seed)
+    assert equal(rows(demos), env.true)
+    assert env.seeds == [seed] + [None] * 11  # and none to learn that it is done
+    ends = demos.terminations | demos.truncations
+    assert np.array_equal(demos.starts[1:], ends[:-1]) and ends[-1]
+    assert len(demos.returns()) == 12 and demos.action_space == env.action_space
+    assert demos.terminations.any() and demos.truncations.any()
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_the_next_observation_is_the_true_one_and_never_that_of_a_reset(kind):
+    demos = iq.record(ENV[kind], walker(kind), 8, seed=0)
+    steps, after = demos.observations[:, 1], demos.next_observations[:, 1]
+    assert np.array_equal(after, steps + 1)  # a reset one would say 0
+    assert (steps[demos.starts] == 0).all() and (steps[~demos.starts] > 0).all()
+    far = np.abs(demos.next_observations[:, 0]) > 2
+    assert np.array_equal(far, demos.terminations)
+    assert np.array_equal(after == 20, demos.truncations)
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_the_seed_decides_the_diary(kind):
+    a, b, c = (iq.record(ENV[kind], walker(kind), 3, seed) for seed in (0, 0, 1))
+    assert alike(a, b) and a.observations[0, 0] != c.observations[0, 0]
+
+
+def test_an_end_and_a_limit_are_kept_apart_also_where_both_come_at_once():
+    class Both(Walk):
+        def step(self, action):
+            obs, reward, *_ = super().step(action)
+            at = int(self.steps), self.np_random.integers(3)
+            return obs, reward, self.steps == 3 and at[1] != 0, at[0] == 3, {}
+
+    demos = iq.record(Both(), walker("discrete"), 9, seed=0)
+    ends = demos.terminations[2::3]
+    assert demos.truncations.tolist() == [False, False, True] * 9
+    assert ends.any() and not ends.all() and not demos.terminations[::3].any()
+
+
+@pytest.mark.parametrize("episodes", [0, -3])
+def test_no_fewer_than_one_episode_is_recorded(episodes):
+    with pytest.raises(ValueError, match=f"episodes is {episodes}; allowed: 1 or more"):
+        iq.record(Walk(), steady, episodes, seed=0)
+
+
+class Given(Walk):
+    """Walk, with a reward, an end and an info of whatever type."""
+
+    def __init__(self, reward=0.0, flag=bool, info=None):
+        super().__init__()
+        self.reward, self.flag, self.info = reward, flag, info
+
+    def reset(self, seed=None, options=None):
+        return super().reset(seed=seed)[0], self.info
+
+    def step(self, action):
+        obs, _, ended, cut, _ = super().step(action)
+        return obs, self.reward, self.flag(ended), self.flag(cut), self.info
+
+
+class Untouchable:
+    """Whatever is done with it is an error."""
+
+    def __getattribute__(self, name):
+        raise AssertionError(f"info.{name} was read")
+
+    __iter__ = __len__ = __bool__ = __eq__ = __getitem__ = __array__ = None
+
+
+def test_nobody_reads_what_info_holds():
+    plain = iq.record(Given(info={}), steady, 3, seed=0)
+    for info in None, Untouchable(), {"a": object(), 3: [{}]}, {"a": np.zeros(3)}:
+        assert alike(iq.record(Given(info=info), steady, 3, seed=0), plain)
+    odd = gym.wrappers.TimeLimit(Given(info=Untouchable()), 20)
+    agent = iq.learn(diary(), odd, config(steps=30))
+    assert len(iq.evaluate(agent, odd, 2, seed=0)) == 2
+
+
+@pytest.mark.parametrize("reward", [
+    2, np.float32(2), np.int8(2), [2.0], np.array([2.0]), np.array([[2]]),
+    torch.tensor(2.0), torch.tensor([2.0])], ids=repr)
+@pytest.mark.parametrize("flag", [bool, int, np.bool_, lambda x: np.array([x])])
+def test_a_reward_is_one_number_of_whatever_shape_and_an_end_too(reward, flag):
+    demos = iq.record(Given(reward=reward, flag=flag), steady, 2, seed=0)
+    lengths = np.diff([*np.flatnonzero(demos.starts), len(demos)])
+    assert demos.returns().tolist() == (lengths * 2).tolist()
+
+
+def test_a_task_without_an_end_is_cut_and_a_limit_of_its_own_is_kept():
+    class Endless(Walk):
+        def step(self, action):
+            return self.state(), 1.0, False, False, {}
+
+    demos = iq.record(Endless(), lambda obs: 0, 1, seed=0)
+    assert len(demos) <= 10_000 and demos.truncations[-1]
+    for env in gym.make("Walk-v0", max_episode_steps=7), gym.wrappers.TimeLimit(
+            Walk(), 7):
+        demos = iq.record(env, lambda obs: int(obs[0] < 0), 9, seed=0)
+        assert demos.truncations.any() and demos.observations[:, 1].max() == 6
+
+
+# ----------------------------------------------------- what belongs to somebody else
+
+class InPlace(gym.Wrapper):
+    """The inner environment's observation, in one array that it changes in place."""
+
+    def reset(self, *, seed=None, options=None):
+        obs, info = self.env.reset(seed=seed, options=options)
+        self.mine = obs.copy()
+        return self.mine, info
+
+    def step(self, action):
+        obs, *rest = self.env.step(action)
+        self.mine[:] = obs
+        return self.mine, *rest
+
+
+class Greedy(gym.Wrapper):
+    """It keeps the action that it is handed, and scales it in place."""
+
+    def step(self, action):
+        result = self.env.step(np.array(action))
+        action *= 0
+        return result
+
+
+MEDDLERS = {
+    "observation": lambda env: InPlace(Told(env)),
+    "observation, in another wrapper": lambda env: gym.wrappers.OrderEnforcing(
+        InPlace(Told(env))),
+    "observation, inside": lambda env: Told(InPlace(env)),
+    "action": lambda env: Greedy(Told(env)),
+}
+
+
+def told(env):
+    while not isinstance(env, Told):
+        env = env.env
+    return env
+
+
+@pytest.mark.parametrize("name", MEDDLERS)
+def test_what_an_environment_changes_in_place_is_copied(name):
+    env = MEDDLERS[name](Walk(continuous=True))
+    demos = iq.record(env, walker("continuous"), 3, seed=0)
+    assert equal(rows(demos), told(env).true)
+    assert (demos.next_observations[:, 1] == demos.observations[:, 1] + 1).all()
+
+
+def test_what_a_policy_changes_in_place_is_copied():
+    def meddler(obs, kept=np.zeros(1)):
+        obs *= 0
+        kept += 0.01  # one array for all of its actions
+        return kept
+
+    env = Told(Walk(continuous=True))
+    assert equal(rows(iq.record(env, meddler, 2, seed=0)), env.true)
+    assert len({float(action[0]) for _, action, *_ in env.true}) == len(env.true)
+
+
+@pytest.mark.parametrize("name", [x for x in MEDDLERS if "action" not in x])
+def test_replay_holds_true_rows_where_an_array_is_changed_in_place(name):
+    env = MEDDLERS[name](Walk())
+    agent = iq.new_agent(diary(), config(steps=60))
+    heard = listen(agent)
+    iq.learn(diary(), env, agent=agent)
+    assert len(learner_rows(heard)) > 40
+    assert learner_rows(heard) <= true_rows(told(env))
+
+
+def by_hand(agent, env):
+    obs, _ = env.reset()
+    for _ in range(3):
+        obs, _, ended, cut, _ = env.step(agent.act(obs))
+        if ended or cut:
+            break
+
+
+USES = {
+    "evaluate": lambda agent, env: iq.evaluate(agent, env, 1, seed=3),
+    "evaluate, inside": lambda agent, env: iq.evaluate(agent, env.unwrapped, 1, seed=3),
+    "evaluate, wrapped": lambda agent, env: iq.evaluate(
+        agent, gym.wrappers.TimeLimit(env, 4), 2, seed=3),
+    "record": lambda agent, env: iq.record(env, walker("discrete"), 1, seed=3),
+    "learn": lambda agent, env: iq.learn(diary(), env, config(steps=3)),
+    "a loop of one's own": by_hand,
+}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_a_shared_environment_leaves_no_false_row(name):
+    env = Told(Walk())
+    agent = iq.new_agent(diary(), config(steps=60))
+    heard = listen(agent)
+
+    def callback(step, info):
+        if step % 4 == 0:
+            USES[name](agent, env)
+
+    try:
+        iq.learn(diary(), env, callback=callback, agent=agent)
+    except ValueError as error:  # refusing is as good
+        assert "environment" in str(error)
+    assert len(learner_rows(heard)) > 3
+    assert learner_rows(heard) <= true_rows(env)
+
+
+# ------------------------------------------------------------ what can not be learned
+
+class Spoiled(Walk):
+    """Walk, whose observation at a step of an episode is spoiled."""
+
+    def __init__(self, spoil, episode, step):
+        super().__init__()
+        self.spoil, self.at, self.episode = spoil, (episode, step), -1
+        self.begun = self.made = 0
+
+    def reset(self, seed=None, options=None):
+        self.episode += 1
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.made += 1
+        return super().step(action)
+
+    def state(self):
+        spoiled = (self.episode, self.steps) == self.at
+        return self.spoil(super().state()) if spoiled else super().state()
+
+
+SPOIL = {
+    "nan": lambda obs: obs * np.nan, "inf": lambda obs: obs + np.float32([0, np.inf]),
+    "shape": lambda obs: obs[:1], "an axis": lambda obs: obs[None],
+    "bytes": lambda obs: obs.astype(np.uint8), "int": lambda obs: obs.astype(int),
+    "words": lambda obs: obs.astype(str), "a dict": lambda obs: {"seen": obs},
+    "a tuple": lambda obs: (obs, obs), "nothing": lambda obs: None,
+    "an object": lambda obs: obs.astype(object)}
+JOBS = {
+    "learn": lambda env: iq.learn(diary(), env, config(steps=200)),
+    "evaluate": lambda env: iq.evaluate(iq.new_agent(diary(), config()), env, 9, 0),
+    "record": lambda env: iq.record(env, walker("discrete"), 9, 0)}
+
+
+@pytest.mark.parametrize("at", [(0, 0), (0, 1), (1, 0), (2, 2)])
+@pytest.mark.parametrize("name", SPOIL)
+@pytest.mark.parametrize("job", JOBS)
+def test_a_bad_observation_is_named_by_step_and_episode_at_once(name, at, job):
+    which = f" {at[1]} of episode {at[0]}"
+    if job == "record" and at == (0, 0):  # it tells what the others have to be
+        if name in ("shape", "an axis", "bytes", "int", "a tuple"):
+            return
+        which = ""
+    env = Spoiled(SPOIL[name], *at)
+    with pytest.raises(ValueError, match=f"observation{which} is"):
+        JOBS[job](env)
+    assert (env.episode, env.steps) == at and (at != (0, 1) or env.made == 1)
+
+
+SEEN = Box(-1.0, 1.0, (2,))
+UNLEARNABLE = {
+    "multi-binary": MultiBinary(3), "multi-discrete": MultiDiscrete([2, 3]),
+    "dict": Dict(a=Discrete(2)), "without bounds": Box(-np.inf, np.inf, (1,)),
+    "half bounded": Box(-1, np.inf, (1,)), "a matrix": Box(-1, 1, (2, 2)),
+    "from one": Discrete(2, start=1), "whole": Box(0, 9, (1,), np.int64),
+    "far too wide": Box(-1e10, 1e10, (1,)),
+    "lost in rounding": Box(1e9, 1e9 + 64, (1,)),
+    "of no width": Box(1.0, 1.0, (1,)), "of no width at 0": Box(0.0, 0.0, (1,)),
+    "one axis of no width": Box(np.float32([-1, 0]), np.float32([1, 0]))}
+
+
+@pytest.mark.parametrize("name", UNLEARNABLE)
+def test_actions_that_can_not_be_learned_are_refused_by_their_space(name):
+    env = Walk()
+    env.action_space = UNLEARNABLE[name]
+    for job in (lambda: iq.record(env, lambda obs: env.action_space.sample(), 1, 0),
+                lambda: iq.Demos(env.action_space, **diary().columns()),
+                lambda: iq.learn(diary(), env, config())):
+        with pytest.raises(ValueError, match="action space") as caught:
+            job()
+        assert str(env.action_space) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Nowhere-v0", "CartPole-v99", "no such thing",
+                                  "no_such_module:Thing-v0", "a/b/c-v1"])
+def test_an_unknown_environment_is_refused_by_name(name):
+    for job in JOBS.values():
+        with pytest.raises((ValueError, gym.error.Error, ImportError)) as caught:
+            job(name)
+        assert name.split("-v")[0].split(":")[0] in str(caught.value)
+
+
+def other(**attributes):
+    env = Walk(continuous="wide" in attributes)
+    env.__dict__.update(attributes)
+    return env
+
+
+@pytest.mark.parametrize("kind, env, says", [
+    ("naf", other(wide=True, action_space=Box(-3.0, 1.5, (1,))), "1.5"),
+    ("discrete", other(state=lambda: np.zeros(2, np.uint8)), "uint8"),
+    ("discrete", other(action_space=Discrete(3)), r"Discrete\(3\)"),
+    ("discrete", Walk(continuous=True), "Box"),
+    ("discrete", "CartPole-v1", r"\(4,\)")])
+def test_an_environment_is_held_to_the_diary_that_it_learns_from(kind, env, says):
+    agent = iq.new_agent(diary(kind), config(kind))
+    with pytest.raises(ValueError, match=says):
+        iq.learn(diary(kind), env, agent=agent)
+    with pytest.raises(ValueError, match=says):
+        iq.evaluate(agent, env, 1, seed=0)
+
+
+# --------------------------------------------------------------------------- actions
+
+@pytest.mark.parametrize("wrong", [2, -1, 0.5, "left", None, np.nan, [0], (0, None)])
+def test_an_action_that_is_none_is_refused_at_its_step(wrong):
+    env = Told(Walk())
+    with pytest.raises(ValueError, match="action") as caught:
+        iq.record(env, lambda obs: 1 if obs[1] < 2 else wrong, 50, seed=0)
+    assert "Discrete(2)" in str(caught.value) and len(env.true) == 2
+
+
+@pytest.mark.parametrize("wrong", [[np.nan], [0.1, 0.1], [[0.1]]])
+def test_a_continuous_action_that_is_none_is_refused_at_its_step(wrong):
+    env = Told(Walk(continuous=True))
+    with pytest.raises(ValueError, match="action"):
+        iq.record(env, lambda obs: wrong, 50, seed=0)
+    assert env.true == []
+
+
+@pytest.mark.parametrize("given, taken", [
+    ([2.3], 1), ([-9], -3), (np.float64([0.25]), 0.25), (torch.tensor([0.5]), 0.5),
+    ([np.inf], 1)], ids=repr)
+def test_a_continuous_action_is_clipped_to_the_box_and_recorded_so(given, taken):
+    env = Told(Walk(continuous=True))  # asserts that each action is in its space
+    demos = iq.record(env, lambda obs: given, 2, seed=0)
+    assert (demos.actions == taken).all() and equal(rows(demos), env.true)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("bounds", [(-0.1, 0.1), (0.7, 1.3), (-1e-7, 3e-7)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("side", [-9, 9])
+def test_an_agent_at_a_bound_never_leaves_the_box_by_rounding(
+        kind, bounds, dtype, side, tmp_path):
+    env = Walk(continuous=True, drift=0.2)  # asserts that each action is in its space
+    env.action_space = Box(*bounds, (1,), dtype)
+    demos = iq.record(env, lambda obs: env.action_space.high, 2, seed=0)
+    own = {"critic": Outputs(0, side, 0)} if kind == "naf" else {
+        "actor": Outputs(side, 0)}
+    demos.save(tmp_path / "d.npz")
+    for told_ in demos, iq.Demos.load(tmp_path / "d.npz"), iq.Demos.load(
+            tmp_path / "d.npz", env.action_space):
+        agent = iq.new_agent(told_, config(kind, steps=3), **own)
+        iq.evaluate(agent, env, 1, seed=0)
+        iq.learn(told_, env, agent=agent)
+        agent.save(tmp_path / "a.pt")
+        assert iq.evaluate(iq.load(tmp_path / "a.pt", **own), env, 1, seed=0)
+    for greedy in True, False:
+        by_hand_ = iq.new_agent(demos, config(kind), **own)
+        assert env.action_space.contains(by_hand_.act(demos.observations[0], greedy))
+
+
+def test_policies_of_other_libraries_are_taken_as_they_are():
+    """Stable-Baselines3's predict takes one observation, gives an array and a state."""
+    class Model:
+        def predict(self, obs, deterministic=False):
+            assert obs.shape == (2,) and deterministic
+            return np.array(steady(obs)), None
+
+    model = Model()
+    policy = lambda obs: model.predict(obs, deterministic=True)[0]
+    assert alike(iq.record(Walk(), policy, 3, 0), iq.record(Walk(), steady, 3, 0))
+
+
+# -------------------------------------------------------------------------- evaluation
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_evaluation_plays_the_likeliest_actions(kind):
+    agent = iq.learn(diary(kind), config=config(kind, steps=20))
+    env, true = gym.make(ENVS[kind]), []
+    obs, _ = env.reset(seed=30)
+    for _ in range(5):
+        total, ended, cut = 0, False, False
         while not (ended or cut):
-            action = policy(obs[None])[0]
-            after, reward, ended, cut, _ = env.step(action)
-            rows.append((obs, action, after, ended, cut, reward, i))
-            obs = after
-    return [np.array(x) for x in zip(*rows, strict=True)]
-
-
-def steady(kind):
-    """A policy that depends on nothing but what it sees, and ends in different ways."""
-    if kind == "discrete":
-        return lambda obs: (np.sin(9 * obs).sum(1) > -0.2).astype(np.int64)
-    return lambda obs: np.float32(np.sin(9 * obs).sum(1, keepdims=True)).clip(-3, 1)
+            obs, reward, ended, cut, _ = env.step(agent.act(obs))
+            total += reward
+        true.append(total)
+        obs, _ = env.reset()
+    for given in ENVS[kind], gym.make(ENVS[kind]):
+        returns = iq.evaluate(agent, given, episodes=5, seed=30)
+        assert returns.shape == (5,) and returns == pytest.approx(true, abs=1e-4)
 
 
 # ----------------------------------------------------------------------------- elders
 
 def test_the_elder_of_cartpole_never_falls_and_wanders():
-    demos = iq.record("CartPole-v1", iq.elder("CartPole-v1", seed=0), 20, seed=100)
+    demos = iq.record("CartPole-v1", iq.elder("CartPole-v1"), 5, seed=100)
     assert (demos.returns() == 500).all()
     place, speed, angle, turn = demos.observations.std(0)
     assert place > 0.05 and speed > 0.1 and angle > 0.01 and turn > 0.1
     assert 0.3 < demos.actions.mean() < 0.7
 
 
-def test_the_elder_of_pendulum_is_expert_and_shows_the_swing_and_the_balance():
-    demos = iq.record("Pendulum-v1", iq.elder("Pendulum-v1"), 200, seed=0)
-    assert demos.returns()[:50].mean() >= -170 and demos.returns().mean() >= -170
-    cos, sin, speed = demos.observations.T
-    assert (cos < -0.9).any() and (sin > 0.9).any() and (sin < -0.9).any()
-    assert np.ptp(speed) > 8 and np.ptp(demos.actions) == pytest.approx(4)
-    at_the_end = cos.reshape(200, 200)[:, -20:]
-    assert (at_the_end > 0.9).mean() > 0.9
-
-
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
-def test_an_elder_gives_actions_of_its_space_for_each_row(env_id):
-    space = gym.make(env_id).observation_space
-    obs = np.random.default_rng(0).normal(size=(7, *space.shape)).astype(space.dtype)
-    actions = iq.elder(env_id)(obs)
-    assert len(actions) == 7
-    assert all(map(gym.make(env_id).action_space.contains, actions))
-
-
 def test_the_elder_of_cartpole_draws_its_push_from_a_logistic_of_the_state():
-    obs = np.random.default_rng(1).normal(0, [1, 0.5, 0.05, 0.3], (2000, 4))
-    x, speed, angle, turn = obs.T
-    logit = 1.5 * x + 4 * speed + 50 * angle + 10 * turn
-    for seed in 0, 7:
-        draws = np.random.default_rng(seed).random(2000)
-        assert (iq.elder("CartPole-v1", seed)(obs) == (
-            draws < 1 / (1 + np.exp(-logit)))).all()
-    assert (iq.elder("CartPole-v1")(obs) == iq.elder("CartPole-v1", 0)(obs)).all()
+    obs, elder = np.array([0.1, -0.2, 0.01, 0.05]), iq.elder("CartPole-v1")
+    drawn = np.mean([elder(obs) for _ in range(4000)])
+    logit = 1.5 * 0.1 - 4 * 0.2 + 50 * 0.01 + 10 * 0.05
+    assert drawn == pytest.approx(1 / (1 + math.exp(-logit)), abs=0.04)  # 5 sigma
+
+
+def test_the_elder_of_pendulum_is_expert_and_shows_the_swing_and_the_balance():
+    demos = iq.record("Pendulum-v1", iq.elder("Pendulum-v1"), 40, seed=0)
+    assert demos.returns().mean() >= -190
+    cos, sin, speed = demos.observations.T
+    assert (cos < -0.9).any() and np.ptp(speed) > 8
+    assert np.ptp(demos.actions) == pytest.approx(4)
+    assert (cos.reshape(40, 200)[:, -20:] > 0.9).mean() > 0.9
 
 
 @pytest.mark.parametrize("angle, speed, torque", [
     (math.pi / 3, 3.0, 1.5),  # 0.5 (15 - 7.5 - 4.5), with the swing
-    (-math.pi / 3, -3.0, -1.5),
-    (math.pi / 3, 4.0, -0.25),  # too fast: it brakes
+    (-math.pi / 3, -3.0, -1.5), (math.pi / 3, 4.0, -0.25),  # too fast: it brakes
     (math.acos(0.8), 0.0, 1.5),  # at rest it swings to the right
-    (-0.35, 1.0, 0.8),  # on top: -8 angle - 2 speed
-    (0.1, -0.2, -0.4),
-    (2.5, -8.0, 2.0),  # below, though angle + 0.3 speed is small: still the swing
-    (math.pi, 1.0, 2.0), (math.pi, -1.0, -2.0), (-0.4, 0.0, 2.0)])
+    (-0.35, 1.0, 0.8), (0.1, -0.2, -0.4)])  # on top: -8 angle - 2 speed
 def test_the_elder_of_pendulum_swings_to_the_energy_of_standing_and_balances(
         angle, speed, torque):
-    obs = np.array([[math.cos(angle), math.sin(angle), speed]])
-    assert iq.elder("Pendulum-v1")(obs) == pytest.approx(np.array([[torque]]), abs=1e-5)
+    obs = np.array([math.cos(angle), math.sin(angle), speed])
+    assert iq.elder("Pendulum-v1")(obs) == pytest.approx([torque], abs=1e-5)
 
 
 def test_there_is_no_elder_for_other_valleys():
-    with pytest.raises(ValueError, match=r"^environment without --demos is Acrobot-v1; "
-                       r"allowed: CartPole-v1 \| Pendulum-v1$"):
+    with pytest.raises(ValueError, match="Acrobot-v1.*CartPole-v1.*Pendulum-v1"):
         iq.elder("Acrobot-v1")
-
-
-# -------------------------------------------------------------------------- recording
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("given", ["name", "environment"])
-def test_a_diary_holds_exactly_what_happened(kind, given):
-    env = ENVS[kind] if given == "name" else gym.make(ENVS[kind])
-    demos = iq.record(env, steady(kind), 12, seed=5)
-    true = by_hand(ENVS[kind], steady(kind), range(5, 17))
-    for name, x in zip(iq.COLUMNS, true, strict=True):
-        if name in ("terminations", "truncations", "episode_ids"):
-            assert np.array_equal(getattr(demos, name), x), name
-        else:
-            assert getattr(demos, name) == pytest.approx(x, abs=1e-6), name
-    assert demos.terminations.any() and demos.truncations.any()
-    assert (demos.env_id, demos.action_space) == (
-        ENVS[kind], gym.make(ENVS[kind]).action_space)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_side_by_side_is_the_same_as_one_at_a_time(kind):
-    together = iq.record(ENVS[kind], steady(kind), 9, seed=3)
-    apart = iq.record(gym.make(ENVS[kind]), steady(kind), 9, seed=3)
-    assert all(same(getattr(together, k), getattr(apart, k)) for k in iq.COLUMNS)
-    single = iq.record(ENVS[kind], steady(kind), 1, seed=7)
-    rows = together.episode_ids == 4
-    assert same(together.observations[rows], single.observations)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_seed_decides_the_diary(kind):
-    a, b, c = (iq.record(ENVS[kind], walker(kind), 3, seed) for seed in (0, 0, 1))
-    assert same(a.observations, b.observations) and same(a.actions, b.actions)
-    assert not same(a.observations[0], c.observations[0])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_next_observation_is_the_true_one_and_never_that_of_a_reset(kind):
-    demos = iq.record(ENVS[kind], walker(kind), 8, seed=0)
-    steps, after = demos.observations[:, 1], demos.next_observations[:, 1]
-    assert np.array_equal(after, steps + 1)  # a reset one would say 0
-    assert (steps[demos.starts] == 0).all() and (steps[~demos.starts] > 0).all()
-    place = demos.next_observations[:, 0]
-    assert np.array_equal(np.abs(place) > 2, demos.terminations)
-    assert np.array_equal(after == 20, demos.truncations)
-    inner = ~(demos.terminations | demos.truncations)[:-1]
-    assert same(demos.next_observations[:-1][inner], demos.observations[1:][inner])
-
-
-def test_truncation_and_termination_are_kept_apart_also_where_both_come_at_once():
-    class Both(gym.Env):
-        observation_space, action_space = Box(-9, 9, (1,)), gym.spaces.Discrete(2)
-
-        def reset(self, seed=None, options=None):
-            super().reset(seed=seed)
-            self.t, self.last = 0, 3 + seed % 3
-            return np.zeros(1, np.float32), {}
-
-        def step(self, action):
-            self.t += 1
-            end = self.t == self.last
-            return (np.float32([self.t]), 1.0, end and self.last != 4,
-                    end and self.last != 3, {})
-
-    demos = iq.record(Both(), lambda obs: np.zeros(len(obs), int), 3, seed=0)
-    ends = np.flatnonzero(np.append(demos.starts[1:], True))
-    assert demos.terminations[ends].tolist() == [True, False, True]
-    assert demos.truncations[ends].tolist() == [False, True, True]
-    assert demos.returns().tolist() == [3, 4, 5]
-    assert demos.env_id is None
-
-
-@pytest.mark.parametrize("episodes", [0, -3])
-def test_no_fewer_than_one_episode_is_recorded(episodes):
-    text = f"^episodes is {episodes}; allowed: 1 or more$"
-    with pytest.raises(iq.InputError, match=text):
-        iq.record("CartPole-v1", iq.elder("CartPole-v1"), episodes, seed=0)
-
-
-# ------------------------------------------------------------------------- evaluation
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_evaluation_plays_the_likeliest_actions_from_its_own_seeds(kind):
-    agent = iq.learn(diary(kind), config=config(steps=20))
-    *_, rewards, ids = by_hand(ENVS[kind], agent.act, range(30, 40))
-    expected = [rewards[ids == i].sum() for i in range(10)]
-    returns = iq.evaluate(agent, ENVS[kind], episodes=10, seed=30)
-    assert returns.shape == (10,) and returns == pytest.approx(expected, abs=1e-4)
-    given = iq.evaluate(agent, gym.make(ENVS[kind]), episodes=10, seed=30)
-    assert given == pytest.approx(returns, abs=1e-4)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_evaluation_leaves_the_agent_as_it_was(kind, tmp_path):
-    agent = iq.learn(diary(kind), ENVS[kind], config(steps=20))
-    agent.save(tmp_path / "before.pt")
-    iq.evaluate(agent, ENVS[kind], episodes=3, seed=0)
-    agent.save(tmp_path / "after.pt")
-    assert same(checkpoint(tmp_path / "before.pt"), checkpoint(tmp_path / "after.pt"))
-
-
-def test_an_agent_is_not_evaluated_in_another_environment():
-    agent = iq.new_agent(diary(), config())
-    for env in "CartPole-v1", gym.make("WalkFar-v0"):
-        with pytest.raises(iq.InputError, match=r"^environment is \(.*Walk-v0"):
-            iq.evaluate(agent, env, episodes=1, seed=0)
-
-
-def test_an_agent_does_not_learn_from_the_diary_of_another_environment():
-    other = replace(diary(), env_id="Elsewhere-v0")
-    with pytest.raises(iq.InputError, match=r"^diary is \('Elsewhere-v0'.*Walk-v0"):
-        iq.learn(other, agent=iq.new_agent(diary(), config()))
-
-
-@pytest.mark.parametrize("env_id", [None, "Walk-v0", "tools:Walk-v0"])
-def test_it_learns_from_a_diary_that_does_not_tell_or_names_the_module_too(env_id):
-    agent = iq.new_agent(diary(), config())
-    iq.learn(replace(diary(), env_id=env_id), config=config(steps=2), agent=agent)
-    assert agent.updates == 2
-
-
-# ----------------------------------------------------------- what can not be learned in
-
-@pytest.mark.parametrize("name", ODD)
-def test_an_environment_whose_spaces_can_not_be_learned_is_refused_by_them(name):
-    seen, actions = ODD[name]
-    wrong = actions if "Actions" in name else seen
-    for env in name, gym.make(name):
-        with pytest.raises(iq.InputError) as caught:
-            iq.make(env)
-        thing, allowed = ("action", "Discrete from 0, or a bounded Box of floats with "
-                          "one axis") if wrong is actions else ("observation", "Box")
-        assert str(caught.value) == f"{thing} space is {wrong}; allowed: {allowed}"
-        with pytest.raises(iq.InputError):
-            iq.record(env, lambda obs: obs, 1, seed=0)
-
-
-@pytest.mark.parametrize("name", ["Nowhere-v0", "CartPole-v99", "", "no such thing",
-                                  "no_such_module:Thing-v0", "a/b/c-v1"])
-def test_an_unknown_environment_is_refused_by_name(name):
-    with pytest.raises(iq.InputError) as caught:
-        iq.make(name)
-    assert str(caught.value).startswith(f"environment {name!r}: ")

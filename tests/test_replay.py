@@ -1,90 +1,73 @@
-"""Replay: transitions in tensors allocated once, the newest in place of the oldest."""
+"""Replay: the diary's rows and, behind them, the learner's own, drawn evenly."""
 import hypothesis.strategies as st
+import numpy as np
 import torch
 from hypothesis import given
 
 import iq
 
 
-def empty(size):
-    whole = torch.zeros(size, dtype=torch.int64)
-    rows = iq.Batch(torch.zeros(size, 2), whole, torch.zeros(size, 2), whole.bool())
-    return iq.Replay(rows, 0)
-
-
 def row(i):
     """The i-th transition, each field of which tells i."""
-    return [i, -i], i, [i + 0.5, -i], i % 2 == 1
+    return [torch.tensor(x) for x in ([i, -i], i, [i + 0.5, -i], i % 2 == 1)]
 
 
-def fill(replay, n, first=1):
-    for i in range(first, first + n):
-        replay.add(*row(i))
+def replay_of(diary, own, starts=(0,), room=40):
+    """Rows 0 .. diary of the expert, and as many own ones after them."""
+    rows = [torch.stack(x) for x in zip(*map(row, range(diary)))]
+    replay = iq.Replay(rows, np.isin(np.arange(diary), starts), room)
+    for i in range(diary, diary + own):
+        replay.add(row(i))
     return replay
 
 
 def told(batch):
     """The number that each row of a batch tells, if its fields agree on one."""
-    i = batch.action
-    expected = [row(int(k)) for k in i]
-    for column, values in zip(batch, zip(*expected, strict=True), strict=True):
-        assert torch.equal(column, torch.tensor(values, dtype=column.dtype))
-    return i.tolist()
+    numbers = [int(i) for i in batch.action]
+    for column, true in zip(batch, zip(*map(row, numbers))):
+        assert torch.equal(column, torch.stack(true))
+    return numbers
 
 
-@given(size=st.integers(1, 9), n=st.integers(1, 30), seed=st.integers(0, 2**32))
-def test_a_sample_never_mixes_fields_of_different_rows(size, n, seed):
-    replay = fill(empty(size), n)
-    batch = replay.sample(40, torch.Generator().manual_seed(seed))
-    assert set(told(batch)) <= set(range(max(1, n - size + 1), n + 1))
+@given(diary=st.integers(1, 9), own=st.integers(0, 30), seed=st.integers(0, 2**32))
+def test_a_sample_is_half_the_diary_s_and_half_the_learner_s_whole_rows(
+        diary, own, seed):
+    replay = replay_of(diary, own)
+    batch, is_expert = replay.sample(40, torch.Generator().manual_seed(seed))
+    numbers = np.array(told(batch))
+    assert len(numbers) == len(is_expert) == (80 if own else 40)
+    assert is_expert.sum() == 40 and np.array_equal(is_expert, numbers < diary)
+    assert numbers.max() < diary + own
 
 
-@given(size=st.integers(1, 9), n=st.integers(1, 30))
-def test_it_holds_the_newest_rows_and_no_others(size, n):
-    replay = fill(empty(size), n)
-    assert len(replay) == min(n, size) and replay.count == n
-    held = told(iq.Batch(*(x[: len(replay)] for x in replay.rows)))
-    assert sorted(held) == list(range(max(1, n - size + 1), n + 1))
+def test_every_row_is_drawn_equally_often_and_first_states_too():
+    replay = replay_of(5, 3, starts=(0, 2))
+    batch, _ = replay.sample(50_000, torch.Generator().manual_seed(0))
+    counts = torch.bincount(batch.action)
+    assert (counts[:5] - 10_000).abs().max() < 500  # 5 sigma
+    assert (counts[5:] - 16_667).abs().max() < 600
+    first = torch.bincount(batch.initial_obs[:, 0])
+    assert first[1] == 0 and (first[[0, 2]] - 25_000).abs().max() < 600
 
 
-def test_memory_is_allocated_once():
-    replay = empty(5)
-    before = [x.data_ptr() for x in replay.rows]
-    fill(replay, 23)
-    replay.sample(100, torch.Generator().manual_seed(0))
-    assert [x.data_ptr() for x in replay.rows] == before
-    assert all(len(x) == 5 for x in replay.rows)
-
-
-def test_a_sample_is_a_copy_that_later_rows_do_not_touch():
-    replay = fill(empty(3), 3)
-    batch = replay.sample(6, torch.Generator().manual_seed(0))
+def test_a_sample_is_a_copy_that_later_rows_and_the_diary_s_owner_do_not_touch():
+    rows = [torch.stack(x) for x in zip(*map(row, range(3)))]
+    replay = iq.Replay(rows, np.array([True, False, False]), 9)
+    batch, _ = replay.sample(6, torch.Generator().manual_seed(0))
     before = told(batch)
-    fill(replay, 3, first=100)
-    assert told(batch) == before
-
-
-def test_every_row_held_is_drawn_equally_often():
-    replay = fill(empty(8), 5)
-    drawn = replay.sample(50_000, torch.Generator().manual_seed(0)).action
-    counts = torch.bincount(drawn, minlength=6)[1:]
-    assert counts.sum() == 50_000 and (counts - 10_000).abs().max() < 500  # 5 sigma
+    for x in (*rows, *batch[:1]):
+        x += 1 if x.dtype != torch.bool else False
+    replay.add(row(7))
+    again, _ = replay.sample(6, torch.Generator().manual_seed(0))
+    assert [i for i in told(again) if i < 3] == before
 
 
 def test_the_generator_alone_decides_what_is_drawn():
-    replay = fill(empty(50), 50)
-    draws = []
+    replay, draws = replay_of(20, 30), []
     for disturbance in 0, 1:
         torch.manual_seed(disturbance)
         g = torch.Generator().manual_seed(3)
         state = torch.get_rng_state()
-        draws.append(told(replay.sample(20, g)) + told(replay.sample(20, g)))
+        draws.append([told(replay.sample(20, g)[0]) for _ in range(2)])
         assert torch.equal(torch.get_rng_state(), state)
-    assert draws[0] == draws[1] and draws[0][:20] != draws[0][20:]
-
-
-def test_the_rows_of_a_diary_can_be_sampled_as_they_are():
-    full = fill(empty(7), 7)
-    diary = iq.Replay(full.rows, 7)
-    assert set(told(diary.sample(200, torch.Generator().manual_seed(0)))) == {
-        1, 2, 3, 4, 5, 6, 7}
+    assert draws[0] == draws[1] and draws[0][0] != draws[0][1]

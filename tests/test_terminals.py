@@ -1,29 +1,30 @@
 """Terminal states: worth nothing, or an absorbing state with a worth of its own.
 
-Each short form of iq.py is held against the long one, in which the absorbing state is
-written out: one more row in the table of Q, whose only action leads back to it.
+append_absorbing is held against the absorbing state written out: one more row in the
+table of Q, whose only action leads back to it.
 """
 import math
 
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import numbers, occupancy, seeds, temperatures, value_iteration, worlds
+from worlds import SPACES, an_agent, near, numbers, seeds, temperatures
 
 import iq
 
+each_kind = pytest.mark.parametrize("kind", SPACES)
 terms = st.fixed_dictionaries({
     "gamma": st.sampled_from([0.0, 0.5, 0.9]),
     "divergence": st.sampled_from(list(iq.DIVERGENCES)),
     "chi2_on": st.sampled_from(["expert", "mixture"]),
-    "value_term": st.sampled_from(["expert", "mixture", "initial"]),
-    "chi2_alpha": st.floats(0.1, 2)})
+    "value_term": st.sampled_from([0, 0.3, 1, "initial"])})
 
 
 @st.composite
-def batches(draw, ends=True):
+def batches(draw):
     """A table Q (S, A), rows s, a, next_s of it, where they end, and whose they are."""
     rng, n = np.random.default_rng(draw(seeds)), draw(st.integers(2, 9))
     states, actions = draw(st.integers(1, 4)), draw(st.integers(1, 3))
@@ -31,7 +32,7 @@ def batches(draw, ends=True):
     s, next_s = torch.tensor(rng.integers(states, size=(2, n)))
     a = torch.tensor(rng.integers(actions, size=n))
     ended, is_expert = torch.tensor(rng.random((2, n)) < 0.5)
-    ended[0], is_expert[0] = ends, True
+    is_expert[0] = True
     return q, s, a, next_s, ended, is_expert
 
 
@@ -41,222 +42,131 @@ def written_out(q, worth):
     return torch.cat([q, torch.cat([worth.view(1, 1), alone], 1)])
 
 
-def short_loss(q, batch, tau, terms, worth=None, slow=False):
-    """slow: V(s') is a constant, as a slow copy's is."""
+def short_loss(q, worth, batch, tau, terms, held):
     s, a, next_s, ended, is_expert = batch
     v = iq.soft_value(q, tau)
-    later = v[next_s].detach() if slow else v[next_s]
-    return iq.iq_loss(q[s, a], v[s], later, ended, is_expert, initial_value=v[s],
-                      absorbing_value=worth, **terms)
+    later = torch.where(ended, worth, v[next_s])
+    later = later.detach() if held else later  # as a slow copy's are
+    rows = iq.append_absorbing(q[s, a], v[s], later, is_expert, ended, worth)
+    return iq.iq_loss(*rows, initial_value=v[s], **terms)
 
 
-def long_loss(q, batch, tau, terms, worth, loops=True, slow=False):
+def long_loss(q, worth, batch, tau, terms, held):
     """No row ends: it leads to the absorbing state, where a row more goes round."""
     s, a, next_s, ended, is_expert = batch
-    last, table = len(q), written_out(q, worth)
+    last = torch.full((int(ended.sum()),), len(q))
+    table = written_out(q, worth)
     v = iq.soft_value(table, tau)
-    starts = v[s]
-    next_s = torch.where(ended, last, next_s)
-    if loops:
-        n = int(ended.sum())
-        s = torch.cat([s, torch.full((n,), last)])
-        a = torch.cat([a, torch.zeros(n, dtype=a.dtype)])
-        next_s = torch.cat([next_s, torch.full((n,), last)])
-        is_expert = torch.cat([is_expert, is_expert[ended]])
-    later = v[next_s].detach() if slow else v[next_s]
-    return iq.iq_loss(table[s, a], v[s], later, torch.zeros(len(s)).bool(),
-                      is_expert, initial_value=starts, **terms)
+    later = v.detach() if held else v
+    next_s = torch.cat([torch.where(ended, len(q), next_s), last])
+    here, a = torch.cat([s, last]), torch.cat([a, 0 * last])
+    is_expert = torch.cat([is_expert, is_expert[ended]])
+    return iq.iq_loss(table[here, a], v[here], later[next_s], is_expert,
+                      initial_value=v[s], **terms)
 
 
 @given(batches(), temperatures, terms, st.floats(-5, 5), st.booleans())
-def test_a_learned_worth_is_the_absorbing_state_written_out_with_a_row_that_goes_round(
-        batch, tau, terms, worth, slow):
+def test_append_absorbing_is_the_absorbing_state_written_out(
+        batch, tau, terms, worth, held):
     q, *rows = batch
-    q.requires_grad_()
-    worth = torch.tensor(worth, dtype=torch.float64, requires_grad=True)
-    short, short_info = short_loss(q, rows, tau, terms, worth, slow=slow)
-    long, long_info = long_loss(q, rows, tau, terms, worth, slow=slow)
-    torch.testing.assert_close(short, long)
-    torch.testing.assert_close(
-        torch.autograd.grad(short, (q, worth), allow_unused=True),
-        torch.autograd.grad(long, (q, worth), allow_unused=True))
-    for name in short_info:
-        torch.testing.assert_close(short_info[name], long_info[name], msg=name)
+    worth = torch.tensor(worth, dtype=q.dtype)
+    inputs = q.requires_grad_(), worth.requires_grad_()
+    losses = [f(*inputs, rows, tau, terms, held) for f in (short_loss, long_loss)]
+    (short, told), (long, expected) = losses
+    for name in told:
+        near(told[name], expected[name])
+    slopes = [torch.autograd.grad(x, inputs, allow_unused=True, materialize_grads=True)
+              for x in (short, long)]
+    near(*slopes)
 
 
-@given(batches(), temperatures, terms)
-def test_a_worth_of_0_is_the_absorbing_state_at_0_without_that_row(batch, tau, terms):
-    q, *rows = batch
-    q.requires_grad_()
-    zero = torch.zeros((), dtype=torch.float64)
-    short, _ = short_loss(q, rows, tau, terms)
-    long, _ = long_loss(q, rows, tau, terms, zero, loops=False)
-    torch.testing.assert_close(short, long)
-    torch.testing.assert_close(
-        torch.autograd.grad(short, q), torch.autograd.grad(long, q))
+@given(batches())
+def test_where_nothing_ends_it_appends_nothing(batch):
+    q, s, a, _, ended, is_expert = batch
+    rows = q[s, a], q[s, a] + 1, q[s, a] + 2, is_expert
+    after = iq.append_absorbing(*rows, torch.zeros_like(ended), torch.tensor(7.0))
+    assert all(map(torch.equal, rows, after))
 
 
-@given(batches(ends=False), temperatures, terms, st.floats(-5, 5))
-def test_where_nothing_ends_the_worth_of_the_end_is_nowhere(batch, tau, terms, worth):
-    q, s, a, next_s, ended, is_expert = batch
-    rows = s, a, next_s, torch.zeros_like(ended), is_expert
-    worth = torch.tensor(worth, dtype=torch.float64, requires_grad=True)
-    with_it, _ = short_loss(q, rows, tau, terms, worth)
-    torch.testing.assert_close(with_it, short_loss(q, rows, tau, terms)[0])
-    slope, = torch.autograd.grad(with_it, worth, allow_unused=True)
-    assert slope is None or slope == 0
+# ------------------------------------------------------------- why it has to be learned
 
-
-@given(st.floats(0, 0.99), st.floats(-5, 5))
-def test_the_reward_for_each_step_after_the_end_is_1_less_gamma_of_its_worth(
-        gamma, worth):
-    one, worth = torch.ones(1), torch.tensor(worth)
-    _, info = iq.iq_loss(one, one, one, one.bool(), one.bool(), gamma=gamma,
-                         absorbing_value=worth, divergence="wasserstein")
-    first = 1 - gamma * worth  # the terminal row; its other row goes round
-    expected = (first + (1 - gamma) * worth) / 2
-    torch.testing.assert_close(info["reward_expert"], expected)
-    torch.testing.assert_close(info["expert_term"], -expected)
-
-
-def steps(world, reward, tau, worth):
-    """Soft value iteration with the absorbing state written out, by iq.py: Q."""
-    s, a = world.shape
-    onward = torch.cat([world.on(), 1 - world.on().sum(2, keepdim=True)], 2)
-    q = torch.zeros(s, a, dtype=torch.float64)
-    worth = torch.tensor(worth, dtype=torch.float64)
-    never = torch.zeros(s + 1, dtype=torch.bool)
+@pytest.mark.parametrize("c, worth, sign", [
+    (1.0, 0.0, 1), (-1.0, 0.0, -1), (1.0, 10.0, 0), (-1.0, -10.0, 0)])
+def test_with_a_worth_of_0_living_pays_or_dying_does(c, worth, sign):
+    """One state: go on, or end it. The same reward c for both."""
+    q = torch.zeros(2, dtype=torch.float64)
     for _ in range(400):
-        v = iq.soft_value(written_out(q, worth), tau)
-        later = iq.soft_bellman(torch.zeros_like(v), v, never, world.gamma)
-        q = reward + onward @ later
-    return q
+        v = 0.01 * torch.logsumexp(q / 0.01, 0)
+        q = iq.soft_bellman(c, torch.stack([v, torch.tensor(worth).double()]), 0.9)
+    gain = (q[0] - q[1]).item()
+    assert abs(gain) < 0.1 if sign == 0 else sign * gain > 0.8
 
 
-ending = worlds(terminal=(1, 2))
+# ------------------------------------------------------------------------------- agents
 
-
-@given(ending, temperatures)
-def test_the_world_that_ends_is_the_one_that_goes_on_for_nothing(world, tau):
-    reward = world.numbers()
-    q, policy = value_iteration(world, reward, tau)
-    torch.testing.assert_close(steps(world, reward, tau, 0.0), q)
-    short = torch.zeros_like(q)
-    for _ in range(400):
-        v = world.beyond(iq.soft_value(short, tau), worth=7.0)  # which no one reads
-        short = world.mean(iq.soft_bellman(
-            reward[world.s, world.a], v[world.next_s], world.ended, world.gamma))
-    torch.testing.assert_close(short, q)
-    torch.testing.assert_close(iq.soft_policy(short, tau).exp(), policy)
-
-
-@given(ending, temperatures, st.floats(-3, 3))
-def test_a_worth_of_0_is_a_reward_in_disguise_and_a_learned_one_is_none(world, tau, c):
-    """Of a constant c on every step no policy takes note, unless dying escapes it."""
-    reward = world.numbers()
-    _, before = value_iteration(world, reward, tau)
-    worth = c / (1 - world.gamma)  # c for every step after the end as well
-    q = steps(world, reward + c, tau, worth)
-    torch.testing.assert_close(
-        iq.soft_policy(q, tau).exp(), before, rtol=1e-6, atol=1e-9)
-
-
-@pytest.mark.parametrize("c, lives", [(1.0, True), (-1.0, False)])
-def test_with_a_worth_of_0_living_pays_where_rewards_are_above_it(c, lives):
-    """One state: wait, or end it. The same reward c for both."""
-    q, ended = torch.zeros(2), torch.tensor([False, True])
-    for _ in range(200):
-        v = iq.soft_value(q[None], 0.1).expand(2)
-        q = iq.soft_bellman(torch.full((2,), c), v, ended, 0.9)
-    assert (q[0] > q[1] + 1) == lives and (q[0] < q[1]) != lives
-
-
-@given(ending)
-def test_with_the_absorbing_state_an_occupancy_sums_to_1(world):
-    policy = world.policy()
-    d = occupancy(world, policy)
-    ends = (d * (1 - world.on().sum(2))).sum()  # share of rows that end
-    if world.gamma:
-        # discounted, the rows after an end weigh gamma / (1 - gamma) of the row of it
-        after = world.gamma / (1 - world.gamma) * ends
-        assert d.sum() + after == pytest.approx(1)
-
-
-def last_rows(agent, kind):
-    """Four rows of a diary, two of them the ends of their episodes."""
+def four_rows(kind):
+    """A diary of four rows; the first and the third are ends."""
     g = torch.Generator().manual_seed(0)
     obs, next_obs = torch.randn(2, 4, 3, generator=g)
-    action = torch.tensor([0, 1, 1, 0]) if kind == "discrete" else torch.rand(4, 1)
-    return iq.Batch(obs, action, next_obs, torch.tensor([True, False, True, False]))
+    action = torch.tensor([0.0, 1, 1, 0])
+    action = action if kind == "discrete" else action[:, None] - 0.5
+    ended = torch.tensor([True, False, True, False])
+    return iq.Batch(obs, action, next_obs, ended, obs)
 
 
-def agent_of(kind, **changes):
-    space = (iq.Discrete(2) if kind == "discrete"
-             else iq.Box(-1, 1, (1,), dtype=np.float32))
-    config = iq.Config(
-        gamma=0.9, temperature=0.1, hidden=8, batch_size=4, device="cpu", seed=0,
-        critic_lr=0.01, actor_lr=0.01, target_rate=1.0, chi2_on="expert",
-        value_term="expert", steps=1, **changes)
-    make = iq.SoftQ if kind == "discrete" else iq.SoftActorCritic
-    return make((3,), space, config)
+@each_kind
+@pytest.mark.parametrize("diary, replay, reward", [
+    ([True, False], [False, False], 2 / 3), ([False, False], [True, False], -1.0),
+    ([True, False], [True, False], 0.0)])
+def test_the_end_is_worth_more_where_the_expert_ends_more_than_the_learner(
+        kind, diary, replay, reward):
+    """After it 2 alpha (share in the diary / share in all - 1) a step, for ever."""
+    is_expert = torch.tensor([True, True, False, False])
+    batch = four_rows(kind)._replace(terminated=torch.tensor(diary + replay))
+    settings = {"gamma": 0.5, "chi2_alpha": 0.5, "value_term": 1}
+    agent = an_agent(kind, learning_rate=0.05, **settings)
+    for _ in range(120):
+        agent.update(batch, is_expert)
+    worth = reward / (1 - 0.5)
+    assert agent.absorbing_value.item() == pytest.approx(worth, abs=0.02)
+    agent = an_agent(kind, absorbing=False, **settings)
+    agent.update(batch, is_expert)
+    assert agent.absorbing_value == 0
 
 
-def worth_of_the_end(agent, rows):
-    """gamma V_A, as Q less the reward of the rows that end, divided by gamma."""
-    gap = (agent.q(rows.obs, rows.action) - agent.reward(*rows)).detach()
-    return gap[rows.terminated] / agent.config.gamma
+@each_kind
+def test_an_agent_s_reward_is_Q_less_gamma_of_the_end_s_worth_or_of_the_next_state_s(
+        kind):
+    agent, batch = an_agent(kind), four_rows(kind)
+    with torch.no_grad():
+        agent.absorbing_value += 2.0
+        q = agent.q(batch.obs, batch.action).numpy()
+    action = batch.action.numpy()
+    if kind != "discrete":
+        action = 2 * action - 1  # in the environment's units, -3 to 1
+    rows = batch.obs.numpy(), action, batch.next_obs.numpy(), batch.terminated.numpy()
+    reward = agent.reward(*rows)
+    np.testing.assert_allclose((q - reward)[[0, 2]], 0.9 * 2.0, rtol=1e-5)
+    elsewhere = agent.reward(*rows[:2], rows[2] + 5, rows[3])
+    assert ((elsewhere != reward) == [False, True, False, True]).all()
+    if kind != "actor_critic":  # whose V is drawn
+        value = agent.value(batch.next_obs)[[1, 3]].detach().numpy()
+        np.testing.assert_allclose((q - reward)[[1, 3]], 0.9 * value, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["discrete", "continuous"])
-@pytest.mark.parametrize("absorbing", [False, True])
-def test_an_agent_learns_what_the_end_is_worth_just_where_config_says_so(
-        kind, absorbing):
-    agent = agent_of(kind, absorbing=absorbing)
-    rows = last_rows(agent, kind)
-    before = worth_of_the_end(agent, rows)
-    assert torch.equal(before, torch.zeros(2))
-    for _ in range(3):
-        agent.update(rows)
-    after = worth_of_the_end(agent, rows)
-    if absorbing:
-        assert after[0].abs() > 1e-3
-        torch.testing.assert_close(after[0], after[1])  # one worth for every end
-    else:
-        assert torch.equal(after, torch.zeros(2))
+def test_a_time_limit_is_no_end_and_a_learner_takes_no_note_of_it():
+    rng = np.random.default_rng(0)
+    episodes = [rng.normal(size=(5, 3)).astype(np.float32) for _ in range(3)]
+    actions = [rng.integers(2, size=4) for _ in range(3)]
+    config = iq.Config(steps=3, hidden=8, batch_size=16)
 
+    def weights(ended, **changes):
+        demos = iq.Demos.from_episodes(episodes, actions, ended, Discrete(2))
+        for name, x in changes.items():
+            setattr(demos, name, x)
+        agent = iq.learn(demos, config=config)
+        return torch.cat([x.flatten() for x in agent.critic.parameters()])
 
-@pytest.mark.parametrize("kind", ["discrete", "continuous"])
-def test_an_agent_s_reward_reads_no_state_after_the_end_and_each_one_before(kind):
-    agent = agent_of(kind)
-    rows = last_rows(agent, kind)
-    elsewhere = rows._replace(next_obs=rows.next_obs + 5)
-    change = (agent.reward(*rows) - agent.reward(*elsewhere)).abs()
-    if kind == "continuous":  # V is drawn anew, so only the ends stand still
-        assert (change[rows.terminated] == 0).all()
-    assert ((change > 1e-6) == ~rows.terminated).all()
-
-
-@pytest.mark.parametrize("kind", ["discrete", "continuous"])
-def test_a_time_limit_is_no_end_a_learner_takes_no_note_of_it(kind):
-    rows = last_rows(None, kind)
-    agents = {}
-    for flag in "neither", "truncations", "terminations":
-        flags = {"terminations": np.zeros(4, bool), "truncations": np.zeros(4, bool)}
-        flags |= {flag: np.ones(4, bool)} if flag in flags else {}
-        agent = agent_of(kind)
-        demos = iq.Demos(
-            rows.obs.numpy(), rows.action.numpy(), rows.next_obs.numpy(),
-            action_space=agent.action_space, episode_ids=np.arange(4), **flags)
-        iq.learn(demos, agent=agent, config=iq.Config(steps=1, device="cpu"))
-        agents[flag] = agent.q(rows.obs, rows.action).detach()
-    assert torch.equal(agents["neither"], agents["truncations"])
-    assert not torch.equal(agents["neither"], agents["terminations"])
-
-
-def test_the_absorbing_state_is_worth_its_reward_for_ever():
-    """V_A = r_A + gamma r_A + gamma^2 r_A + ... = r_A / (1 - gamma), for agents."""
-    for gamma in 0.0, 0.5, 0.9:
-        agent = iq.SoftQ((2,), iq.Discrete(2), iq.Config(gamma=gamma, device="cpu"))
-        agent.absorbing_reward.data.fill_(0.3)
-        for_ever = sum(0.3 * gamma**t for t in range(400))
-        assert agent.absorbing_value().item() == pytest.approx(for_ever, rel=1e-5)
+    limited = weights([False] * 3)
+    assert torch.equal(limited, weights([False] * 3, truncations=np.zeros(12, bool)))
+    assert not torch.equal(limited, weights([False, True, False]))
