@@ -188,7 +188,7 @@ def number(default, low, high, *words):
 
 @dataclass(frozen=True)
 class Config:
-    """Every choice of a run. The same defaults serve all tasks, offline and online."""
+    """Every choice of a run. One set of defaults serves all tasks, offline and online."""
 
     # discount per step
     gamma: float = number(0.99, 0.0, 0.9999)
@@ -200,8 +200,9 @@ class Config:
     chi2_alpha: float = number(0.5, 1e-6, 1e6)
     # the rows that pay it: the diary's, or all
     chi2_on: str = choice("mixture", "expert")
-    # share of the mixture in it, against the diary; or the diary's first states
-    value_term: float | str = number(0.03, 0.0, 2.0, "initial")
+    # share of the mixture in it, against the diary; or the diary's first states;
+    # None: the agent's own share, 0.03 for counted actions, 1 for continuous ones
+    value_term: float | str | None = number(None, 0.0, 2.0, "initial", None)
     # learn what terminal states are worth; False: 0
     absorbing: bool = choice(True, False)
     # the agent for continuous actions: SoftNAF or SoftActorCritic
@@ -268,6 +269,9 @@ class Agent(nn.Module):
     example: an observation (*obs), for its shape and type. networks: a user's own.
     """
 
+    value_term = 1.0  # a replayed action far from a narrow normal is worth -inf nats:
+    # where the learner has been, V needs the whole push of Eq. 9 to stay true
+
     def __init__(self, example, action_space, config=Config(), **networks):
         super().__init__()
         self.example, self.action_space = np.zeros_like(example), action_space
@@ -326,9 +330,10 @@ class Agent(nn.Module):
         rows = q, value, self.next_value(batch), is_expert
         if c.absorbing:
             rows = append_absorbing(*rows, batch.terminated, self.absorbing_value)
-        initial = self.value(batch.initial_obs) if c.value_term == "initial" else None
+        share = self.value_term if c.value_term is None else c.value_term
+        initial = self.value(batch.initial_obs) if share == "initial" else None
         loss, info = iq_loss(*rows, c.gamma, c.divergence, c.chi2_alpha, c.chi2_on,
-                             c.value_term, initial)
+                             share, initial)
         return loss, value, info
 
     @torch.no_grad()
@@ -408,6 +413,8 @@ class SoftQ(Agent):
 
     Network: critic, obs (B, *obs) -> Q of every action (B, A).
     """
+
+    value_term = 0.03  # with more, Q learns by heart which rows are the diary's
 
     def build(self, hidden, critic=None):
         actions = int(self.action_space.n)

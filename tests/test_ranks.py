@@ -1,92 +1,52 @@
-"""Ranks: processes joined by torch.distributed that learn one agent together."""
-import json
+"""The recipe that learns one agent on several processes: book/ranks.py."""
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import torch
-import torch.distributed as dist
-from test_agents import batch
-from tools import KINDS, config, diary, weights
-from torch import multiprocessing
+from tools import listen, same, weights
 
 import iq
 
 ROOT = Path(iq.__file__).parent
+WATCHED = """
+import os, runpy, sys
+import torch, iq
+sample, drawn = iq.Replay.sample, []
+
+def told(replay, size, generator):
+    batch, is_expert = sample(replay, size, generator)
+    drawn.append(batch.obs[:, 0])
+    return batch, is_expert
+
+iq.Replay.sample = told
+folder, rank = sys.argv[2], os.environ["RANK"]
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+torch.save(torch.stack(drawn), f"{folder}/drawn{rank}.pt")
+sys.exit(10 * torch.distributed.is_initialized())
+"""
 
 
-def apprentice(kind):
-    """An agent whose draws are its likeliest actions: any split of rows draws alike."""
-    agent = iq.new_agent(diary(kind), config())
-    if kind == "continuous":
-        agent.draw = lambda obs: iq.squash(
-            *agent.actor(obs).chunk(2, 1), torch.zeros(len(obs), 1))
-    return agent
-
-
-def rows(agent, kind, rank=None):
-    """Eight rows of a diary, of replay and of initial states; a rank has half."""
-    part = slice(0, 8) if rank is None else slice(4 * rank, 4 * rank + 4)
-    expert, policy = (batch(agent, diary(kind, seed=seed), part) for seed in (0, 1))
-    return expert, policy, batch(agent, diary(kind, seed=2), part).obs
-
-
-def norms(told):
-    """Of the gradients: Adam's step hides a factor in them."""
-    return torch.stack([info["critic_gradient"] for info in told])
-
-
-def half(rank, kind, folder):
-    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
-    agent = apprentice(kind)
-    told = [agent.update(*rows(agent, kind, rank)) for _ in range(3)]
-    torch.save([weights(agent), agent.generator.initial_seed(), norms(told)],
-               f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
-    os._exit(0)  # a gloo thread that outlives the group can abort Python as it exits
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_two_ranks_step_as_one_process_does_on_the_joined_batch(kind, tmp_path):
-    multiprocessing.spawn(half, (kind, str(tmp_path)), nprocs=2)
-    (first, one, its), (second, two, _) = (
-        torch.load(tmp_path / f"{i}.pt") for i in (0, 1))
-    alone = apprentice(kind)
-    told = [alone.update(*rows(alone, kind)) for _ in range(3)]
-    torch.testing.assert_close(its, norms(told), rtol=1e-4, atol=1e-5)
-    for name, weight in weights(alone).items():
-        assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], weight, rtol=1e-4, atol=1e-5)
-    assert one == 0 != two  # draws of their own
-
-
-def torchrun(folder, *words, script=ROOT / "iq.py"):
-    return subprocess.run(
+def test_ranks_of_torchrun_draw_their_own_rows_and_keep_one_agent(tmp_path):
+    script = tmp_path / "watched.py"
+    script.write_text(WATCHED)
+    done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone",
-         "--nproc-per-node=2", script, *words],
-        cwd=folder, capture_output=True, text=True)
-
-
-def test_no_rank_leaves_with_the_group_still_there(tmp_path):
-    """Of 70 pairs of bare gloo processes 11 aborted in leaving so, none of 70 else."""
-    script = tmp_path / "leave.py"
-    script.write_text(
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "import iq, torch.distributed as dist\n"
-        "sys.exit(iq.main(sys.argv[1:]) or 10 * dist.is_initialized())\n")
-    done = torchrun(tmp_path, "learn", "CartPole-v1", "--steps", "3", script=script)
+         "--nproc-per-node=2", script, ROOT / "book/ranks.py", tmp_path, "30"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    first, second = (iq.load(tmp_path / f"rank{i}.pt") for i in range(2))
+    assert same(weights(first), weights(second))
+    drawn = [torch.load(tmp_path / f"drawn{i}.pt") for i in range(2)]
+    assert drawn[0].shape == drawn[1].shape and len(drawn[0]) == 30
+    assert (drawn[0] != drawn[1]).float().mean() > 0.9
 
-
-def test_torchrun_reports_once_and_writes_once(tmp_path):
-    done = torchrun(tmp_path, "learn", "CartPole-v1", "--online", "--steps", "30",
-                    "--out", "agent.pt", "--metrics", "m.csv", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["env_steps"] == 30
-    assert {x.name for x in tmp_path.iterdir()} == {"agent.pt", "m.csv"}
-    assert iq.load(tmp_path / "agent.pt").updates == 30
-    again = torchrun(tmp_path, "learn", "CartPole-v1", "--resume", "agent.pt")
-    assert again.returncode  # both complain, perhaps at once
-    assert "--resume is agent.pt; allowed: one process" in again.stderr
+    demos = iq.record("CartPole-v1", iq.elder("CartPole-v1"), episodes=1, seed=0)
+    alone = iq.new_agent(demos, first.config)
+    heard = listen(alone)
+    iq.learn(demos, agent=alone)
+    assert torch.equal(torch.stack([x.obs[:, 0] for x, _ in heard]), drawn[0])
+    assert not same(weights(alone), weights(first))
