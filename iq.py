@@ -188,7 +188,7 @@ def number(default, low, high, *words):
 
 @dataclass(frozen=True)
 class Config:
-    """Every choice of a run. One set of defaults serves all tasks, offline and online."""
+    """Every choice of a run. The same defaults serve all tasks, offline or online."""
 
     # discount per step
     gamma: float = number(0.99, 0.0, 0.9999)
@@ -630,6 +630,7 @@ def kind_of(obs):
 def numbers(name, values, kind, shape):
     """A copy of finite numbers of a numpy class and shape."""
     array = np.array(values)  # environments may change their own in place
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if not np.issubdtype(array.dtype, kind) or array.shape != shape:
         held = f"{type(values).__name__} of {array.dtype}, shape {array.shape}"
         refuse(name, held, f"{kind.__name__}, shape {shape}")

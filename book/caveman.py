@@ -210,6 +210,34 @@ def slider(name: str, low: float, high: float, value: float, step: float, label:
             f'max="{high}" value="{value}" step="{step}"><output>{value}</output></label>')
 
 
+CANVAS = """
+const cv = box.querySelector("canvas"), c = cv.getContext("2d"), k = Math.max(1, devicePixelRatio || 1);
+const w = +cv.getAttribute("width"), h = +cv.getAttribute("height"); cv.width = w * k; cv.height = h * k;
+function blank() { c.setTransform(k, 0, 0, k, 0, 0); c.clearRect(0, 0, w, h); }"""
+
+
+def movable(sliders: dict, paint: str, alt: str, data=None, width: int = 560,
+            height: int = 260) -> None:
+    """A drawing that follows sliders, name -> (low, high, value, step, label).
+
+    paint is JavaScript that draws on c, the context of a canvas of w by h, and returns the
+    words below it; v[name] is a slider's value; data, colors and ink() are as in widget.
+    """
+    words = html.escape(alt, quote=True)
+    widget(
+        f'<canvas role="img" aria-label="{words}" width="{width}" height="{height}"></canvas>'
+        + "".join(slider(name, *x) for name, x in sliders.items())
+        + '<p aria-live="polite" style="margin:.3rem 0 0"></p>',
+        CANVAS + f"""
+const paint = v => {{ {paint} }};
+function draw() {{
+  const v = {{}};
+  for (const s of box.querySelectorAll("input")) {{
+    v[s.name] = +s.value; s.nextElementSibling.textContent = s.value; }}
+  blank(); c.save(); box.querySelector("p").textContent = paint(v) || ""; c.restore(); }}
+box.addEventListener("input", draw); onTheme(draw); draw();""", data, label=alt)
+
+
 # Each draws one frame (a list of numbers) on a canvas: c its context, w and h its size in
 # CSS pixels, ink and colors as above; mark is the frame's word, if there are words.
 DRAW = {
@@ -245,14 +273,12 @@ def player(frames, draw: str, alt: str, who: str = "learner", fps: int = 25,
 <div class="cave-row"><button type="button" aria-pressed="false">Play</button>
 <input type="range" aria-label="step" min="0" max="{len(frames) - 1}" value="0" step="1"
  style="flex:1;min-width:8rem"><output style="min-width:9rem">{html.escape(words[0])}</output></div>"""
-    script = f"""
-const cv = box.querySelector("canvas"), c = cv.getContext("2d"), b = box.querySelector("button");
-const r = box.querySelector("input"), o = box.querySelector("output"), w = {width}, h = {height};
-const color = {json.dumps(COLORS.get(who, who))}, k = Math.max(1, window.devicePixelRatio || 1);
-cv.width = w * k; cv.height = h * k;
+    script = CANVAS + f"""
+const b = box.querySelector("button"), r = box.querySelector("input"), o = box.querySelector("output");
+const color = {json.dumps(COLORS.get(who, who))};
 function paint(f, ink) {{ {DRAW.get(draw, draw)} }}
-function frame() {{ c.setTransform(k, 0, 0, k, 0, 0); c.clearRect(0, 0, w, h); c.save();
-  paint(data.frames[+r.value], ink()); c.restore(); o.textContent = data.words[+r.value]; }}
+function frame() {{ blank(); c.save(); paint(data.frames[+r.value], ink()); c.restore();
+  o.textContent = data.words[+r.value]; }}
 let timer = null;
 function stop() {{ clearInterval(timer); timer = null; b.textContent = "Play"; b.setAttribute("aria-pressed", "false"); }}
 b.onclick = () => {{ if (timer) return stop();
@@ -261,6 +287,33 @@ b.onclick = () => {{ if (timer) return stop();
   timer = setInterval(() => {{ if (+r.value >= +r.max) return stop(); r.value = +r.value + 1; frame(); }}, {1000 // fps}); }};
 r.oninput = frame; onTheme(frame); frame();"""
     widget(body, script, {"frames": frames, "words": words}, label=alt)
+
+
+def chase(paths: dict[str, np.ndarray], goal, axes: tuple[str, str], alt: str,
+          who: dict[str, str] | None = None, words: list[str] | None = None) -> None:
+    """Points that wander in a plane and leave trails: name -> (T, 2), all of one length."""
+    keys = {name: (who or {}).get(name, name) for name in paths}
+    every = np.concatenate([*paths.values(), [goal]])
+    low, high = every.min(0), every.max(0)
+    names = json.dumps([[name, COLORS.get(key, EXTRA), [8, 4, 2, 4] if key == "clone" else []]
+                        for name, key in keys.items()])
+    player(np.hstack([*paths.values()]), f"""
+const low = {low.tolist()}, high = {high.tolist()}, goal = {list(map(float, goal))}, names = {names};
+const X = v => 24 + (v - low[0]) / (high[0] - low[0]) * (w - 60);
+const Y = v => h - 34 - (v - low[1]) / (high[1] - low[1]) * (h - 74), n = +r.value + 1;
+c.font = "14px sans-serif"; c.fillStyle = ink; c.textAlign = "right";
+c.fillText({json.dumps(axes[0] + " →")}, w - 6, h - 6); c.textAlign = "left";
+c.fillText({json.dumps("↑ " + axes[1])}, 6, 14);
+names.forEach(([name, color, dash], i) => {{
+  c.strokeStyle = c.fillStyle = color; c.lineWidth = 2; c.setLineDash(dash); c.beginPath();
+  data.frames.slice(0, n).forEach(g => c.lineTo(X(g[2*i]), Y(g[2*i+1]))); c.stroke();
+  c.beginPath(); c.moveTo(w - 130, 10 + 18*i); c.lineTo(w - 95, 10 + 18*i); c.stroke();
+  c.setLineDash([]); c.beginPath(); c.arc(X(f[2*i]), Y(f[2*i+1]), 6, 0, 7); c.fill();
+  c.fillStyle = ink; c.fillText(name, w - 88, 15 + 18*i); }});
+c.fillStyle = c.strokeStyle = ink; c.lineWidth = 2; c.beginPath();
+for (const d of [[-7, 0], [7, 0], [0, -7], [0, 7]]) {{
+  c.moveTo(X(goal[0]), Y(goal[1])); c.lineTo(X(goal[0]) + d[0], Y(goal[1]) + d[1]); }}
+c.stroke();""", alt, fps=30, height=320, words=words)
 
 
 # -------------------------------------------------------------------------- the valley
@@ -406,6 +459,22 @@ class Valley(gym.Env):
                 for side in (-.08, .08):
                     ax.plot([x + .27, x + .27 + side, x + .27 + 2 * side],
                             [y - .2, y - .33, y - .4], color=brown, lw=1.4)
+
+    def film(self, places, alt: str, who: str = "expert", words=None) -> None:
+        """A player of someone's way over the valley, place by place."""
+        ground = {"m": "#8a8178", "r": "#6bb3dd", "f": "#7fb069", "d": "#c98d4b", "c": "#4b3b30"}
+        tiles = [[ground.get(k, "#e6d9b8") for k in row] for row in self.grid]
+        y, x = np.divmod(places, self.columns)
+        player(np.stack([x, y], 1), f"const tiles = {json.dumps(tiles)};" + """
+const u = Math.min(w / tiles[0].length, h / tiles.length), X = i => (i + .5) * u;
+tiles.forEach((row, j) => row.forEach((t, i) => {
+  c.fillStyle = t; c.fillRect(i * u + 1, j * u + 1, u - 2, u - 2); }));
+c.strokeStyle = "#fcf7eb"; c.lineWidth = 7; c.lineJoin = "round"; c.beginPath();
+data.frames.slice(0, +r.value + 1).forEach(g => c.lineTo(X(g[0]), X(g[1]))); c.stroke();
+c.strokeStyle = c.fillStyle = color; c.lineWidth = 4; c.stroke();
+c.beginPath(); c.arc(X(f[0]), X(f[1]), u / 4, 0, 7); c.fill();
+c.strokeStyle = "#fcf7eb"; c.lineWidth = 2; c.stroke();""", alt, who, fps=3, width=480,
+               height=480 * self.rows // self.columns, words=words)
 
     def arrows(self, ax, policy, color="#ffffff", places=None) -> None:
         """For each place the likely moves of policy (n, 4), as long as they are likely."""
