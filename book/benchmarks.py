@@ -3,7 +3,7 @@
     python book/benchmarks.py returns    [--task T ...] [--method M ...] [--mode online] [--seeds N]
     python book/benchmarks.py ablations  [--task T ...] [--field F ...] [--seeds N]
     python book/benchmarks.py rewards    [--task T ...] [--seeds N]
-    python book/benchmarks.py peers      [--task T ...] [--method M ...] [--seeds N] [--python P]
+    python book/benchmarks.py peers      [--task T ...] [--method M ...] [--seeds N]
     python book/benchmarks.py speed
     python book/benchmarks.py table      [--task T ...] [--file ablations.csv]
     python book/benchmarks.py record
@@ -93,7 +93,7 @@ FIELDS = {  # of Config: values beside the default. Neither task's diary ends by
 Job = namedtuple("Job", "task mode method change seed steps curve")
 
 
-@functools.cache
+@functools.cache  # asked first when a command begins
 def commit():
     git = lambda *words: subprocess.run(
         ("git", *words), cwd=hunts.DIARIES, capture_output=True, text=True).stdout.strip()
@@ -105,12 +105,13 @@ def rows(path):
 
 
 def append(path, row):
+    row = {k: round(x, 4) if isinstance(x, float) else x for k, x in row.items()} | {"commit": commit()}
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, row)
         if new:
             writer.writeheader()
-        writer.writerow({k: round(x, 4) if isinstance(x, float) else x for k, x in row.items()})
+        writer.writerow(row)
     print(path.name, *row.values(), flush=True)
 
 
@@ -151,6 +152,10 @@ def diary(task):
     """What is learned from, and the same before it is thinned."""
     whole = iq.Demos.load(hunts.DIARIES / f"{task.env}_{task.expert}.npz").take(task.episodes)
     return whole.subsample(task.every), whole
+
+
+def counted(task):
+    return diary(task)[0].actions.ndim == 1
 
 
 @functools.cache
@@ -211,7 +216,7 @@ def measure(job):
         if job.curve and step % max(job.steps // 10, 1) == 0:
             start = time.perf_counter()
             got = iq.record(job.task.env, act, 5, hunts.FRESH).returns().mean()
-            curve.append(head(job) | {"step": step, "return": got, "commit": commit()})
+            curve.append(head(job) | {"step": step, "return": got})
             looked += time.perf_counter() - start
 
     try:
@@ -221,7 +226,7 @@ def measure(job):
     except RuntimeError as error:  # a gradient that is not finite
         print(*head(job).values(), error, file=sys.stderr, flush=True)
         seconds, got = time.perf_counter() - begun - looked, np.nan
-    row = head(job) | worth(job.task, got) | {"seconds": seconds, "commit": commit()}
+    row = head(job) | worth(job.task, got) | {"seconds": seconds}
     return [("curves.csv", point) for point in curve] + [
         ("returns.csv" if job.curve else "ablations.csv", row)]
 
@@ -250,7 +255,7 @@ def ablations(args):
         f"{name}={x}": (args.mode or "online", {name: x}) for name in args.field or FIELDS
         for x in FIELDS[name] if x != getattr(default, name)}
     todo = [job for job in jobs(args, methods, chosen(args, ABLATED), False)
-            if "continuous" not in job.change or diary(job.task)[1].actions.ndim > 1]
+            if "continuous" not in job.change or not counted(job.task)]
     work(measure, todo, args.results / "ablations.csv", args.workers)
 
 
@@ -271,7 +276,7 @@ def judge(job):
     """
     torch.set_num_threads(1)
     demos, whole = diary(job.task)
-    agent, begun = learned(job, demos), time.perf_counter()
+    agent = learned(job, demos)
     clone = learned(job._replace(method="clone", steps=job.task.offline if job.mode == "online"
                                  else job.steps), demos)
     home, rng = iq.make(job.task.env), np.random.default_rng(job.seed)
@@ -293,8 +298,7 @@ def judge(job):
             table.append(("rewards.csv", head(job) | {
                 "states": states, "signal": signal,
                 "by_step": pearson(told, [x.rewards for x in parts]),
-                "by_episode": pearson(sums, [x.returns() for x in parts]),
-                "seconds": time.perf_counter() - begun, "commit": commit()}))
+                "by_episode": pearson(sums, [x.returns() for x in parts])}))
     return table
 
 
@@ -338,7 +342,7 @@ def speed(args):
             append(args.results / "speed.csv", {
                 "agent": name, "beside": other, "hidden": hidden, "batch": iq.Config.batch_size,
                 "updates_per_second": own, "beside_per_second": floor,
-                "ratio": float(np.median([b / a for a, b in rounds])), "commit": commit()})
+                "ratio": float(np.median([b / a for a, b in rounds]))})
 
 
 def both(agent, demos):
@@ -379,53 +383,46 @@ def rate(stroke, seconds):
 
 # ------------------------------------------------------------------------------- peers
 
-PEERS = {"BC": "offline", "SQIL": "online", "GAIL": "online", "DQN": "online", "SAC": "online"}
-
-
-def peers(args):
-    """book/peers.py in an environment of its own, beside iq and its clone; classic tasks only.
-
-    imitation 1.0.1 wants a gymnasium below 0.30, which has no LunarLander-v3 and no v5 bodies.
-    """
-    python = args.python or args.results / "../build/peers/bin/python"
-    if not Path(python).exists():
-        folder = Path(python).parents[1]
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "imitation==1.0.1", "numpy<2",
-                        "setuptools<81", f"torch=={torch.__version__}"], check=True)
-    path, tasks = args.results / "peers.csv", [t for t in chosen(args) if t.env in CLASSIC]
-    done = {key(row) for row in rows(path)}
-    for job in jobs(args, peer_methods(args), tasks, False):
-        method, _, settings = job.method.partition(", ")
-        counted = diary(job.task)[1].actions.ndim == 1
-        if key(head(job)) in done or method == "DQN" and not counted or method == "SAC" and counted:
-            continue
-        if method in PEERS:
-            asked = job.task._asdict() | {
-                "diary": str(hunts.DIARIES / f"{job.task.env}_{job.task.expert}.npz"),
-                "method": method, "settings": settings, "seed": job.seed, "steps": job.steps}
-            told = subprocess.run([python, Path(__file__).with_name("peers.py"), json.dumps(asked)],
-                                  capture_output=True, text=True)
-            if told.returncode:
-                print("FAILED", *head(job).values(), told.stderr[-600:], file=sys.stderr, flush=True)
-                continue
-            got = json.loads(told.stdout.strip().splitlines()[-1])
-        else:
-            row = measure(job)[-1][1]
-            got = {"return": row["return"], "seconds": row["seconds"], "updates": job.steps}
-        append(path, head(job) | worth(job.task, got["return"]) | {
-            "seconds": got["seconds"], "updates": got["updates"],
-            "updates_per_second": got["updates"] / got["seconds"], "commit": commit()})
-
-
+PEERS = {f"{peer}, {settings}": (where, {}) for peer, where, each in (
+    ("BC", "offline", "default best"), ("SQIL", "online", "default best"),
+    ("GAIL", "online", "default best"), ("DQN", "online", "speed"), ("SAC", "online", "speed"),
+) for settings in each.split()}
+PYTHON = hunts.DIARIES.parents[1] / "build/peers/bin/python"
+# imitation 1.0.1 wants a gymnasium that has no LunarLander-v3 and no bodies of version 5
 CLASSIC = "CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1", "MountainCarContinuous-v0"
 
 
-def peer_methods(args):
-    named = {m: METHODS[m] for m in ("iq", "clone")} | {
-        f"{m}, {x}": (where, {}) for m, where in PEERS.items()
-        for x in (("default", "best") if m in ("BC", "SQIL", "GAIL") else ("speed",))}
-    return {m: x for m, x in named.items() if not args.method or m.split(",")[0] in args.method}
+def peers(args):
+    """Runs of book/peers.py, in an environment of its own, beside iq and its clone."""
+    if not PYTHON.exists():
+        subprocess.run([sys.executable, "-m", "venv", PYTHON.parents[1]], check=True)
+        subprocess.run([PYTHON, "-m", "pip", "install", "-q", "imitation==1.0.1", "numpy<2",
+                        "setuptools<81", f"torch=={torch.__version__}"], check=True)
+    methods = {m: x for m, x in ({m: METHODS[m] for m in ("iq", "clone")} | PEERS).items()
+               if not args.method or m.partition(",")[0] in args.method}
+    todo = [job for job in jobs(args, methods, [t for t in chosen(args) if t.env in CLASSIC], False)
+            if job.method != ("SAC, speed" if counted(job.task) else "DQN, speed")]
+    work(peer, todo, args.results / "peers.csv", args.workers)
+
+
+def peer(job):
+    """A row of peers.csv."""
+    if job.method in PEERS:
+        method, settings = job.method.split(", ")
+        asked = job.task._asdict() | {
+            "diary": str(hunts.DIARIES / f"{job.task.env}_{job.task.expert}.npz"),
+            "method": method, "settings": settings, "seed": job.seed, "steps": job.steps}
+        run = subprocess.run([PYTHON, Path(__file__).with_name("peers.py"), json.dumps(asked)],
+                             capture_output=True, text=True)
+        if run.returncode:
+            raise OSError(run.stderr[-600:])
+        got = json.loads(run.stdout.strip().splitlines()[-1])
+    else:
+        row = measure(job)[-1][1]
+        got = {"return": row["return"], "seconds": row["seconds"], "updates": job.steps}
+    return [("peers.csv", head(job) | worth(job.task, got["return"]) | {
+        "seconds": got["seconds"], "updates": got["updates"],
+        "updates_per_second": got["updates"] / got["seconds"]})]
 
 
 # ------------------------------------------------------------------------------- table
@@ -494,7 +491,7 @@ def main():
     todo = {f.__name__: f for f in (returns, ablations, rewards, speed, peers, table, record)}
     flag("command", choices=todo)
     flag("--task", nargs="+", help="names of tasks, or parts of them")
-    flag("--method", nargs="+", help=f"of returns: {', '.join(METHODS)}; of peers: {', '.join(PEERS)}")
+    flag("--method", nargs="+", help=f"of returns: {', '.join(METHODS)}; of peers: iq, clone, BC, SQIL, GAIL, DQN, SAC")
     flag("--mode", choices=("online", "offline"))
     flag("--seeds", type=int, help="seeds 0 to N - 1 (as the task says)")
     flag("--steps", type=int, help="(as the task says)")
@@ -502,11 +499,11 @@ def main():
     flag("--field", nargs="+", choices=FIELDS, help="ablations of these")
     flag("--hidden", nargs="+", type=int, default=(64, 128, 256), help="speed at these widths")
     flag("--span", type=float, default=0.5, help="speed: seconds of a round, of seven")
-    flag("--python", type=Path, help="peers: a Python that has imitation; else one is made")
     flag("--file", default="returns.csv", help="table of this file")
     flag("--workers", type=int, default=2, help="processes, two at most")
     flag("--results", type=Path, default=hunts.RESULTS, help="folder of the tables")
     args = parser.parse_args()
+    commit()
     args.results.mkdir(exist_ok=True, parents=True)
     todo[args.command](args)
 

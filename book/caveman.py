@@ -40,6 +40,7 @@ EXTRA = "#c0669a"  # for a fifth thing
 COLORS = {"expert": EXPERT, "learner": LEARNER, "clone": CLONE, "random": RANDOM}
 LINES = {"expert": (0, (6, 2)), "learner": "-", "clone": (0, (6, 2, 1, 2)),
          "random": (0, (1, 1.5))}
+DASHES = {"expert": [8, 4], "clone": [8, 4, 2, 4], "random": [2, 3]}  # on a canvas
 MARKERS = {"expert": "^", "learner": "o", "clone": "s", "random": "x"}
 INK = "#0a0b0c"  # replaced by the page's text colour in show()
 HEAT, DIVERGING = "cividis", "PuOr"  # fields of one sign, and around zero
@@ -174,7 +175,7 @@ _WIDGET_CSS = """<style>
 .cave-box canvas{display:block;width:100%;height:auto}
 .cave-box button{font:inherit;color:inherit;background:transparent;border:1px solid currentColor;
  border-radius:.3rem;padding:.2rem .8rem;margin-right:.5rem;cursor:pointer}
-.cave-box .cave-row{display:flex;gap:.5rem;align-items:center;flex-wrap:wrap}
+.cave-box .cave-row{margin-top:.6rem;display:flex;gap:.5rem;align-items:center;flex-wrap:wrap}
 .cave-box table{margin:.5rem 0;width:100%;display:table!important}
 .cave-box td,.cave-box th{padding:.15rem .4rem;text-align:left;color:inherit;background:transparent}
 .cave-box td.n,.cave-box th.n{text-align:right;font-variant-numeric:tabular-nums}
@@ -261,18 +262,19 @@ if (f.length > 1) { c.fillStyle = ink; c.globalAlpha = .25; c.fillRect(w/2, h - 
 
 
 def player(frames, draw: str, alt: str, who: str = "learner", fps: int = 25,
-           width: int = 520, height: int = 260, words: list[str] | None = None) -> None:
+           width: int = 520, height: int = 260, words: list[str] | None = None,
+           at: int = 0) -> None:
     """Frames (T, K) drawn by DRAW[draw] or by JavaScript given in draw, with a slider.
 
-    It plays on a press of the button, never by itself.
+    It plays on a press of the button, never by itself; at is the frame shown till then.
     """
     frames = np.asarray(frames, dtype=float).round(3).tolist()
     words = words or [f"step {i} of {len(frames) - 1}" for i in range(len(frames))]
     body = f"""<canvas role="img" aria-label="{html.escape(alt, quote=True)}" width="{width}"
  height="{height}"></canvas>
 <div class="cave-row"><button type="button" aria-pressed="false">Play</button>
-<input type="range" aria-label="step" min="0" max="{len(frames) - 1}" value="0" step="1"
- style="flex:1;min-width:8rem"><output style="min-width:9rem">{html.escape(words[0])}</output></div>"""
+<input type="range" aria-label="step" min="0" max="{len(frames) - 1}" value="{at % len(frames)}" step="1"
+ style="flex:1;min-width:8rem"><output style="min-width:9rem">{html.escape(words[at])}</output></div>"""
     script = CANVAS + f"""
 const b = box.querySelector("button"), r = box.querySelector("input"), o = box.querySelector("output");
 const color = {json.dumps(COLORS.get(who, who))};
@@ -295,25 +297,25 @@ def chase(paths: dict[str, np.ndarray], goal, axes: tuple[str, str], alt: str,
     keys = {name: (who or {}).get(name, name) for name in paths}
     every = np.concatenate([*paths.values(), [goal]])
     low, high = every.min(0), every.max(0)
-    names = json.dumps([[name, COLORS.get(key, EXTRA), [8, 4, 2, 4] if key == "clone" else []]
+    names = json.dumps([[name, COLORS.get(key, EXTRA), DASHES.get(key, [])]
                         for name, key in keys.items()])
     player(np.hstack([*paths.values()]), f"""
 const low = {low.tolist()}, high = {high.tolist()}, goal = {list(map(float, goal))}, names = {names};
 const X = v => 24 + (v - low[0]) / (high[0] - low[0]) * (w - 60);
 const Y = v => h - 34 - (v - low[1]) / (high[1] - low[1]) * (h - 74), n = +r.value + 1;
-c.font = "14px sans-serif"; c.fillStyle = ink; c.textAlign = "right";
+c.font = "17px sans-serif"; c.fillStyle = ink; c.textAlign = "right";
 c.fillText({json.dumps(axes[0] + " →")}, w - 6, h - 6); c.textAlign = "left";
-c.fillText({json.dumps("↑ " + axes[1])}, 6, 14);
+c.fillText({json.dumps("↑ " + axes[1])}, 6, 16);
 names.forEach(([name, color, dash], i) => {{
   c.strokeStyle = c.fillStyle = color; c.lineWidth = 2; c.setLineDash(dash); c.beginPath();
   data.frames.slice(0, n).forEach(g => c.lineTo(X(g[2*i]), Y(g[2*i+1]))); c.stroke();
-  c.beginPath(); c.moveTo(w - 130, 10 + 18*i); c.lineTo(w - 95, 10 + 18*i); c.stroke();
+  c.beginPath(); c.moveTo(w - 150, 10 + 22*i); c.lineTo(w - 110, 10 + 22*i); c.stroke();
   c.setLineDash([]); c.beginPath(); c.arc(X(f[2*i]), Y(f[2*i+1]), 6, 0, 7); c.fill();
-  c.fillStyle = ink; c.fillText(name, w - 88, 15 + 18*i); }});
+  c.fillStyle = ink; c.fillText(name, w - 102, 15 + 22*i); }});
 c.fillStyle = c.strokeStyle = ink; c.lineWidth = 2; c.beginPath();
 for (const d of [[-7, 0], [7, 0], [0, -7], [0, 7]]) {{
   c.moveTo(X(goal[0]), Y(goal[1])); c.lineTo(X(goal[0]) + d[0], Y(goal[1]) + d[1]); }}
-c.stroke();""", alt, fps=30, height=320, words=words)
+c.stroke();""", alt, fps=30, height=320, words=words, at=-1)
 
 
 # -------------------------------------------------------------------------- the valley
@@ -465,16 +467,24 @@ class Valley(gym.Env):
         ground = {"m": "#8a8178", "r": "#6bb3dd", "f": "#7fb069", "d": "#c98d4b", "c": "#4b3b30"}
         tiles = [[ground.get(k, "#e6d9b8") for k in row] for row in self.grid]
         y, x = np.divmod(places, self.columns)
-        player(np.stack([x, y], 1), f"const tiles = {json.dumps(tiles)};" + """
+        names = {self.start: "cave", self.deer: "deer", **{
+            int(np.flatnonzero(self.kind == k)[0]): word for k, word in
+            (("m", "mountain"), ("r", "river"), ("f", "forest")) if k in self.kind}}
+        signs = [[s % self.columns, s // self.columns, word] for s, word in names.items()]
+        player(np.stack([x, y], 1), f"""
+const tiles = {json.dumps(tiles)}, signs = {json.dumps(signs)}, dash = {DASHES.get(who, [])};""" + """
 const u = Math.min(w / tiles[0].length, h / tiles.length), X = i => (i + .5) * u;
 tiles.forEach((row, j) => row.forEach((t, i) => {
   c.fillStyle = t; c.fillRect(i * u + 1, j * u + 1, u - 2, u - 2); }));
+c.font = "13px sans-serif"; c.textAlign = "center";
+signs.forEach(([i, j, word]) => { c.fillStyle = word == "cave" ? "#fff" : "#000";
+  c.fillText(word, X(i), (j + 1) * u - 6); });
 c.strokeStyle = "#fcf7eb"; c.lineWidth = 7; c.lineJoin = "round"; c.beginPath();
 data.frames.slice(0, +r.value + 1).forEach(g => c.lineTo(X(g[0]), X(g[1]))); c.stroke();
-c.strokeStyle = c.fillStyle = color; c.lineWidth = 4; c.stroke();
-c.beginPath(); c.arc(X(f[0]), X(f[1]), u / 4, 0, 7); c.fill();
+c.strokeStyle = c.fillStyle = color; c.lineWidth = 4; c.setLineDash(dash); c.stroke();
+c.setLineDash([]); c.beginPath(); c.arc(X(f[0]), X(f[1]), u / 4, 0, 7); c.fill();
 c.strokeStyle = "#fcf7eb"; c.lineWidth = 2; c.stroke();""", alt, who, fps=3, width=480,
-               height=480 * self.rows // self.columns, words=words)
+               height=480 * self.rows // self.columns, words=words, at=-1)
 
     def arrows(self, ax, policy, color="#ffffff", places=None) -> None:
         """For each place the likely moves of policy (n, 4), as long as they are likely."""

@@ -80,7 +80,7 @@ def test_the_policy_of_SoftQ_is_the_softmax_of_its_Q_and_sums_to_1(q, tau):
     assert np.exp(log_pi).sum() == pytest.approx(1, abs=1e-4)
     gaps = np.subtract(q, q[0]) / tau  # log pi(a) - log pi(0) = (Q(a) - Q(0)) / tau
     np.testing.assert_allclose(log_pi - log_pi[0], gaps, rtol=1e-4, atol=1e-4)
-    assert np.float32(q)[agent.act(np.zeros(3))] == np.float32(max(q))
+    assert q[agent.act(np.zeros(3))] > max(q) - 1e-5  # nearer ones are rounded to ties
 
 
 def test_SoftQ_draws_each_action_as_often_as_its_policy_says():
@@ -147,13 +147,15 @@ def test_draws_are_of_the_policy_that_is_told(kind, network):
 
 
 @pytest.mark.parametrize("kind", ["naf", "actor_critic"])
-def test_actions_reach_the_environment_s_bounds_exactly_and_never_leave_them(kind):
-    low, high = np.float32([-0.1, -3, 1 / 3]), np.float32([0.7, 1e3, 5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_actions_reach_the_environment_s_bounds_exactly_and_never_leave_them(
+        kind, dtype):
+    low, high = dtype([[-0.1, -1e3, 1 / 3], [0.7, 0.1, 5]])
     for raw, end in (-50.0, low), (50.0, high):
         told = [raw] * 3 + [3.0] * 3
         network = ({"critic": Fixed(0.0, *told)} if kind == "naf"
                    else {"actor": Fixed(*told)})
-        agent = an_agent(kind, **network, space=Box(low, high))
+        agent = an_agent(kind, **network, space=Box(low, high, dtype=dtype))
         assert np.array_equal(agent.act(np.zeros(3)), end)
         for action in agent.act(np.zeros((100, 3)), greedy=False):
             assert agent.action_space.contains(action)

@@ -104,12 +104,13 @@ def alike(one, other):
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"chi2_alpha": 0.2}, {"chi2_on": "expert"}, {"value_term": 1},
+    {}, {"chi2_alpha": 0.2}, {"chi2_on": "expert"}, {"value_term": 0.3},
     {"value_term": "initial"}, {"absorbing": False}, {"divergence": "hellinger"},
     {"gamma": 0.5}, {"temperature": 1.0}], ids=str)
 def test_an_update_descends_iq_loss_with_v_of_the_next_state_held_fixed(changes):
     """V(s') is the slow copy's; and no choice of the Config is lost on the way."""
-    agent, (batch, is_expert) = an_agent("discrete", **changes), some_rows("discrete")
+    agent = an_agent("discrete", **{"value_term": 1} | changes)
+    batch, is_expert = some_rows("discrete")
     with torch.no_grad():
         agent.absorbing_value += 0.3 * agent.config.absorbing
         for x in agent.slow.parameters():
