@@ -203,7 +203,7 @@ class Config:
     # share of the mixture in it, against the diary; or the diary's first states;
     # None: the agent's own share, 0.03 for counted actions, 1 for continuous ones
     value_term: float | str | None = number(None, 0.0, 2.0, "initial", None)
-    # learn what terminal states are worth; False: 0
+    # terminal states have a learned worth, which stays 0 offline; False: 0
     absorbing: bool = choice(True, False)
     # the agent for continuous actions: SoftNAF or SoftActorCritic
     continuous: str = choice("naf", "actor_critic")
@@ -283,6 +283,7 @@ class Agent(nn.Module):
             torch.default_generator.manual_seed(config.seed)
             self.build(config.hidden, **networks)
         self.slow = AveragedModel(self.critic)
+        self.slow.update_parameters(self.critic)  # the first one copies the whole
         self.to(self.device).eval()
         self.configure(config)
 
