@@ -382,7 +382,7 @@ class Agent(nn.Module):
         return inverse_bellman(q, value, self.config.gamma).cpu().numpy()
 
     def tensor(self, x):
-        return torch.as_tensor(np.asarray(x), dtype=torch.float32, device=self.device)
+        return torch.as_tensor(np.asarray(x, dtype=np.float32), device=self.device)
 
     def unit(self, action):
         """Actions in the environment's units -> as in Batch."""
@@ -557,7 +557,7 @@ def learn(demos, env=None, config=None, callback=None, agent=None):
         if env is not None:
             replay.add(agent.rows(next(steps)))
         info = agent.update(*replay.sample(c.batch_size, agent.generator))
-        if callback is not None and callback(number, info) is False:
+        if callback is not None and callback(number, info) in (False,):  # numpy's too
             break
     return agent
 
@@ -594,7 +594,7 @@ def play(env, policy, seed, agent=None, episodes=None):
     """Steps, an episode after the other: the one place that resets and steps.
 
     The first reset alone has a seed, as is usual in Gymnasium. Observations and actions
-    have to be like the agent's. Where somebody else stepped the environment in between,
+    have to be like the agent's. Where another play stepped the environment in between,
     a new episode begins. episodes: how many; None: without end.
     """
     env, me, episode, length = make(env), object(), 0, 0
@@ -632,7 +632,8 @@ def numbers(name, values, kind, shape):
     """A copy of finite numbers of a numpy class and shape."""
     array = np.array(values)  # environments may change their own in place
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if not np.issubdtype(array.dtype, kind) or array.shape != shape:
+    real = np.issubdtype(array.dtype, kind) and np.isrealobj(array)
+    if not real or array.shape != shape:
         held = f"{type(values).__name__} of {array.dtype}, shape {array.shape}"
         refuse(name, held, f"{kind.__name__}, shape {shape}")
     if not (abs(array) < np.float64(3e38)).all():

@@ -253,12 +253,15 @@ def test_an_image_network_learns_what_the_expert_does():
 class Moody(nn.Module):
     """Dropout and batch norm: other numbers, and buffers that move, while training."""
 
+    modes = set()  # who was called, and whether in training mode
+
     def __init__(self, inputs, outputs):
         super().__init__()
         self.body = nn.Sequential(nn.Linear(inputs, 16), nn.BatchNorm1d(16),
                                   nn.Dropout(0.5), nn.Linear(16, outputs))
 
     def forward(self, *inputs):
+        self.modes.add((id(self), self.training))
         return self.body(torch.cat(inputs, 1))
 
 
@@ -291,6 +294,8 @@ def test_dropout_and_batch_norm_train_in_update_and_nowhere_else(kind, tmp_path)
     moved = {k for k in heard[0] if "running" in k
              and not torch.equal(heard[0][k], heard[-1][k])}
     assert {k.split(".")[0] for k in moved} == {"slow", *own}  # buffers follow
+    assert (id(agent.critic), True) in Moody.modes
+    assert (id(agent.slow.module), True) not in Moody.modes
     last = weights(agent)
     for name, x in last.items():
         if "slow.module" in name and "running" in name:

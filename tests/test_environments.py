@@ -139,13 +139,14 @@ def test_nobody_reads_what_info_holds():
 
 
 @pytest.mark.parametrize("reward", [
-    2, np.float32(2), np.int8(2), [2.0], np.array([2.0]), np.array([[2]]),
+    2, 2.5, True, np.float32(2), np.int8(2), [2.0], np.array([2.0]), np.array([[2]]),
     torch.tensor(2.0), torch.tensor([2.0])], ids=repr)
 @pytest.mark.parametrize("flag", [bool, int, np.bool_, lambda x: np.array([x])])
 def test_a_reward_is_one_number_of_whatever_shape_and_an_end_too(reward, flag):
     demos = iq.record(Given(reward=reward, flag=flag), steady, 2, seed=0)
     lengths = np.diff([*np.flatnonzero(demos.starts), len(demos)])
-    assert demos.returns().tolist() == (lengths * 2).tolist()
+    number = np.float64(reward).item()
+    assert demos.returns().tolist() == (lengths * number).tolist()
 
 
 def test_a_task_without_an_end_is_cut_and_a_limit_of_its_own_is_kept():
