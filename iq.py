@@ -557,7 +557,8 @@ def learn(demos, env=None, config=None, callback=None, agent=None):
         if env is not None:
             replay.add(agent.rows(next(steps)))
         info = agent.update(*replay.sample(c.batch_size, agent.generator))
-        if callback is not None and callback(number, info) in (False,):  # numpy's too
+        answer = callback and callback(number, info)
+        if isinstance(answer, (bool, np.bool_)) and not answer:
             break
     return agent
 
