@@ -334,14 +334,6 @@ def test_networks_that_share_weights_are_refused_when_they_are_handed_in():
                      actor=actor)
 
 
-def test_the_default_networks_have_two_hidden_layers():
-    for kind in KINDS:
-        agent = iq.new_agent(DIARIES[kind], config(kind, hidden=7))
-        for network in [x for x in agent.children() if isinstance(x, iq.MLP)]:
-            shapes = [x.shape for x in network.parameters() if x.ndim == 2]
-            assert len(shapes) == 3 and shapes[1] == (7, 7)
-
-
 # ----------------------------------------------------------------------- the learning
 
 CHOICES = [{"divergence": d} for d in iq.DIVERGENCES] + [
@@ -504,7 +496,8 @@ class Ear:
 
 @kinds
 @pytest.mark.parametrize("online", [False, True])
-@pytest.mark.parametrize("answer, steps", [(False, 4), (None, 10), (0, 10), (True, 10)])
+@pytest.mark.parametrize("answer, steps", [
+    (False, 4), (np.False_, 4), (None, 10), (True, 10)])
 def test_a_callback_hears_every_update_and_ends_learning_by_false(
         kind, online, answer, steps):
     env, ear = Told(gym.make(ENVS[kind])), Ear(answer)
@@ -592,19 +585,3 @@ def test_a_loaded_agent_acts_asks_and_learns_on_as_the_saved_one(kind, tmp_path)
     for one in agent, back:  # both with a fresh optimiser, by the seed of a Config
         iq.learn(demos, ENVS[kind], more, agent=one)
     assert same(weights(back), weights(agent))
-
-
-def test_a_save_that_fails_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    agent, path = iq.new_agent(DIARIES["discrete"], config()), tmp_path / "agent.pt"
-    agent.save(path)
-    before = path.read_bytes()
-
-    def half(state, file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="No space left"):
-        agent.save(path)
-    assert path.read_bytes() == before
-    assert [x.name for x in tmp_path.iterdir()] == ["agent.pt"]

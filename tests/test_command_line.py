@@ -222,19 +222,6 @@ def test_an_old_file_is_not_touched_by_a_run_that_is_refused(here, capsys):
         assert (here / "a.pt").read_bytes() == b"old"
 
 
-def test_a_folder_that_can_not_be_written_is_refused_before_learning(
-        here, capsys, monkeypatch):
-    if os.geteuid():
-        (here / "folder").mkdir(mode=0o500)
-        out = "folder/a.pt"
-    else:  # nothing is closed to root but what is no real folder
-        out = "/proc/a.pt"
-    monkeypatch.setattr(iq.SoftQ, "update", None)
-    with pytest.raises(SystemExit):
-        iq.main(["Walk-v0", "--demos", "discrete.npz", "--out", out])
-    assert out in capsys.readouterr().err
-
-
 # ------------------------------------------------------------- as a process of its own
 
 def test_copied_alone_into_an_empty_folder_the_file_runs(tmp_path):
