@@ -344,9 +344,12 @@ def main(argv: list[str]) -> int:
                     break
             check(found, "search.html", "search finds log-sum-exp")
             if found:
-                driver.get(found[0])
-                body = driver.execute_script("return document.body.innerText.toLowerCase()")
-                check(re.search(r"log.sum.exp", body), "search.html", "and the page tells of it", found[0])
+                told = []
+                for address in found[:5]:
+                    driver.get(address)
+                    body = driver.execute_script("return document.body.innerText.toLowerCase()")
+                    told.append(bool(re.search(r"log.?sum.?exp", body)))
+                check(any(told), "search.html", "and a page among the first tells of it", found[:5])
             bad, away = logs(driver, home)
             check(not bad, "search.html", "no console error", bad)
             check(not away, "search.html", "no request leaves the machine", away)
