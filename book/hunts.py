@@ -184,19 +184,19 @@ def film(panels: dict[str, list], steps, draw: str, alt: str, every: int = 1, fp
          width: int = 300, height: int = 170) -> None:
     """Episodes of one start side by side: a slider over training time, and a player.
 
-    panels: a name that begins with who it is -> frames (T, K) for each of steps, or for one.
+    panels: who -> frames (T, K) for each of steps, or for one of them.
     """
     data = {"steps": [int(x) for x in steps], "every": every, "panels": [
-        {"name": name, "color": caveman.COLORS[name.split(",")[0]],
+        {"name": name, "color": caveman.COLORS.get(name, caveman.LEARNER),
          "films": [np.round(frames[::every], 3).tolist() for frames in films]}
         for name, films in panels.items()]}
     cells = "".join(
-        f'<div style="flex:1;min-width:8rem"><canvas role="img" width="{width}" '
-        f'height="{height}" aria-label="{name}: {alt}"></canvas><output></output></div>'
+        f'<div style="flex:1;min-width:5rem"><canvas role="img" width="{width}" '
+        f'height="{height}" aria-label="{name}: {alt}"></canvas><div></div></div>'
         for name in panels)
     longest = max(len(frames) for panel in data["panels"] for frames in panel["films"])
     last = len(data["steps"]) - 1
-    body = (f'<div class="cave-row">{cells}</div>'
+    body = (f'<div class="cave-row" style="align-items:flex-start">{cells}</div>'
             f'{caveman.slider("stage", 0, last, last, 1, "updates")}<div class="cave-row">'
             '<button type="button" aria-pressed="false">Play</button><input type="range" '
             f'name="step" aria-label="step of the episode" min="0" max="{longest - 1}" value="0" '
@@ -209,13 +209,14 @@ cells.forEach(cv => {{ cv.width = w * k; cv.height = h * k; }});
 function paint(c, f, ink, color) {{ {caveman.DRAW[draw]} }}
 function frame() {{
   stage.parentNode.querySelector("output").textContent = data.steps[+stage.value];
+  stage.setAttribute("aria-valuetext", data.steps[+stage.value] + " updates");
   cells.forEach((cv, i) => {{
     const p = data.panels[i], all = p.films[Math.min(+stage.value, p.films.length - 1)];
     const c = cv.getContext("2d"), at = Math.min(+step.value, all.length - 1);
     c.setTransform(k, 0, 0, k, 0, 0); c.clearRect(0, 0, w, h); c.save();
     paint(c, all[at], ink(), p.color); c.restore();
     cv.nextSibling.textContent =
-      `${{p.name}}: step ${{at * data.every}} of ${{(all.length - 1) * data.every}}`; }}); }}
+      `${{p.name}}: ${{at * data.every}} of ${{(all.length - 1) * data.every}}`; }}); }}
 let timer = null;
 function stop() {{ clearInterval(timer); timer = null; b.textContent = "Play";
   b.setAttribute("aria-pressed", "false"); }}
