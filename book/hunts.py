@@ -1,4 +1,4 @@
-"""What chapters 7-12 share: many seeds of one hunt, cloning, playing, fields, tables.
+"""What the hunts share: many seeds of one hunt, cloning, playing, fields, tables.
 
 Only the book needs this file. Learning is iq.py's; here it is only called and measured.
 """
