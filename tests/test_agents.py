@@ -144,7 +144,7 @@ def test_without_an_absorbing_state_an_end_is_worth_0():
 
 
 def test_log_prob_of_counted_actions_sums_to_1_and_act_follows_it():
-    demos = iq.Demos(Discrete(3), **DIARIES["discrete"].columns())
+    demos = iq.Demos(Discrete(3), **DIARIES["discrete"].columns)
     agent = iq.new_agent(demos, config(temperature=0.05),
                          critic=Outputs(0.0, 0.02, -0.05))
     share = np.exp(agent.log_prob(np.zeros((3, 2)), np.arange(3)))
@@ -158,7 +158,7 @@ def test_log_prob_of_counted_actions_sums_to_1_and_act_follows_it():
     ("naf", {"critic": Outputs(0, 0.2, -0.7)}),
     ("actor_critic", {"actor": Outputs(0.2, -0.7)})])
 def test_log_prob_of_continuous_actions_has_area_1_and_act_follows_it(kind, own):
-    demos = iq.Demos(Box(-3.0, 5.0, (1,)), **DIARIES[kind].columns())
+    demos = iq.Demos(Box(-3.0, 5.0, (1,)), **DIARIES[kind].columns)
     agent = iq.new_agent(demos, config(kind), **own)
     grid = np.linspace(-3, 5, 4001)[:, None]  # 8 wide, and measured as 2
     area = np.exp(agent.log_prob(np.zeros((4001, 2)), grid)).cumsum() * 2 / 4000
@@ -306,11 +306,11 @@ def test_dropout_and_batch_norm_train_in_update_and_nowhere_else(kind, tmp_path)
 
 
 @pytest.mark.parametrize("kind, name, network, says", [
-    ("discrete", "critic", lambda: nn.Linear(2, 3), r"\(1, 3\).*\(1, 2\)"),
+    ("discrete", "critic", lambda: nn.Linear(2, 3), r"\(1, 3\).*1, 2"),
     ("discrete", "critic", lambda: nn.Sequential(nn.Linear(2, 2), nn.Flatten(0)), "2,"),
-    ("naf", "critic", lambda: nn.Linear(2, 2), r"\(1, 2\).*\(1, 3\)"),
-    ("actor_critic", "critic", lambda: Moody(3, 2), r"\(1, 2\).*\(1, 1\)"),
-    ("actor_critic", "actor", lambda: nn.Linear(2, 1), r"\(1, 1\).*\(1, 2\)")])
+    ("naf", "critic", lambda: nn.Linear(2, 2), r"\(1, 2\).*1, 3"),
+    ("actor_critic", "critic", lambda: Moody(3, 2), r"\(1, 2\).*1, 1"),
+    ("actor_critic", "actor", lambda: nn.Linear(2, 1), r"\(1, 1\).*1, 2")])
 def test_a_network_of_other_outputs_is_refused_when_it_is_handed_in(
         kind, name, network, says):
     with pytest.raises(ValueError, match=f"{name}.*{says}"):
@@ -380,7 +380,7 @@ def test_learning_never_reads_the_true_rewards(kind, online):
             obs, _, *rest = super().step(action)
             return obs, 1e6, *rest
 
-    known = DIARIES[kind].columns()
+    known = dict(DIARIES[kind].columns)
     lies = known | {"rewards": -1e3 * known["rewards"]}
     del known["rewards"]
     learned = []
@@ -522,7 +522,8 @@ def test_a_hundred_more_steps_are_a_hundred(kind, online):
 @kinds
 @pytest.mark.parametrize("change", [
     {"learning_rate": 0.02}, {"seed": 5}, {"batch_size": 3}, {"steps": 2},
-    {"target_rate": 0.9}, {"grad_clip": 1e-6}, {"value_term": "initial"},
+    {"gamma": 0.5}, {"temperature": 0.7}, {"target_rate": 0.9}, {"grad_clip": 1e-6},
+    {"value_term": "initial"},
     {"divergence": "hellinger"}, {"chi2_alpha": 0.01}], ids=str)
 def test_learning_on_uses_what_a_config_may_change(kind, change):
     learned = []
@@ -538,20 +539,23 @@ def test_learning_on_uses_what_a_config_may_change(kind, change):
 
 @kinds
 @pytest.mark.parametrize("change", [
-    {"hidden": 9}, {"gamma": 0.5}, {"temperature": 0.7}, {"absorbing": False},
-    {"hidden": 9, "gamma": 0.5}], ids=str)
+    {"hidden": 9}, {"continuous": "either"},
+    {"hidden": 9, "continuous": "either"}], ids=str)
 def test_learning_on_refuses_by_name_what_shapes_an_agent(kind, change, tmp_path):
     agent = iq.learn(DIARIES[kind], config=config(kind))
     before = weights(agent)
+    if "continuous" in change:  # the other one
+        other = {"naf": "actor_critic", "actor_critic": "naf"}
+        change = change | {"continuous": other[agent.config.continuous]}
     with pytest.raises(ValueError) as caught:
-        iq.learn(DIARIES[kind], config=config(kind, **change), agent=agent)
+        iq.learn(DIARIES[kind], config=replace(config(kind), **change), agent=agent)
     assert all(name in str(caught.value) for name in change)
     assert same(before, weights(agent)) and agent.config == config(kind)
 
 
 def test_learning_on_refuses_another_diary():
     agent = iq.new_agent(DIARIES["discrete"], config())
-    table = DIARIES["discrete"].columns()
+    table = DIARIES["discrete"].columns
     wide = {k: np.append(x, x, 1) if "obs" in k else x for k, x in table.items()}
     bytes_ = {k: x.astype(np.uint8) if "obs" in k else x for k, x in table.items()}
     for demos, says in ((iq.Demos(Discrete(3), **table), r"Discrete\(3\)"),

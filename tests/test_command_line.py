@@ -109,7 +109,7 @@ def test_every_seed_given_is_below_2_to_the_31(here, report, monkeypatch):
 def test_without_json_the_report_is_for_people(here, capsys):
     iq.main(["Walk-v0", "--demos", "discrete.npz", "--steps", "3"])
     out, _ = capsys.readouterr()
-    assert [line.split()[0] for line in out.splitlines()][:len(KEYS)] == KEYS
+    assert [line.split('"')[1] for line in out.splitlines()[1:-1]] == KEYS
 
 
 def test_help_names_every_flag_and_ends_well(capsys):

@@ -124,7 +124,7 @@ def check_diary(path):
     n, space = len(demos), demos.action_space
     assert n > 0 and demos.observations.shape == demos.next_observations.shape
     assert demos.observations.ndim > 1
-    for name, x in demos.columns().items():
+    for name, x in demos.columns.items():
         assert len(x) == n and x.dtype.kind in "fiub" and np.isfinite(x).all()
         if not name.endswith(("observations", "actions")):
             assert x.shape == (n,)

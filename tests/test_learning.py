@@ -54,7 +54,7 @@ def diary(kind, episodes=None, seed=0):
 def shuffled(demos):
     """The same states and the same actions, but which belongs to which is lost."""
     order = np.random.default_rng(0).permutation(len(demos))
-    return iq.Demos(demos.action_space, **demos.columns() | {
+    return iq.Demos(demos.action_space, **demos.columns | {
         "actions": demos.actions[order]})
 
 

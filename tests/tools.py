@@ -105,7 +105,7 @@ def same(a, b):
 
 def alike(a, b):
     """Whether two diaries are equal bit for bit."""
-    return a.action_space == b.action_space and same(a.columns(), b.columns())
+    return a.action_space == b.action_space and same(a.columns, b.columns)
 
 
 def listen(agent):
