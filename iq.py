@@ -115,7 +115,7 @@ DIVERGENCES = {
 
 
 def iq_loss(q, value, next_value, is_expert, gamma, divergence="chi2", chi2_alpha=0.5,
-            chi2_on="mixture", value_term=0.03, initial_value=None):
+            chi2_on="mixture", value_term=0.05, initial_value=None):
     """The objective, Eq. 9 with its sign turned: lower is better. Offline it is Eq. 12.
 
     q, value, next_value (B,) are Q(s,a), V(s), V(s'); is_expert (B,) bool marks the
@@ -188,7 +188,7 @@ class Config:
     chi2_alpha: (1e-6, 1e6) = 0.5  # the square of chi2 is r^2 / (4 alpha) per step
     chi2_on: ["mixture", "expert"] = "mixture"  # the rows that pay it: all, the diary's
     # share of the mixture in the value term, against the diary; or its first states
-    value_term: (0.0, 2.0, "initial") = 0.03
+    value_term: (0.0, 2.0, "initial") = 0.05
     # terminal states have a learned worth, which stays 0 offline; False: 0
     absorbing: [True, False] = True
     continuous: ["naf", "actor_critic"] = "naf"  # the agent for continuous actions
