@@ -187,8 +187,9 @@ class Config:
     divergence: [*DIVERGENCES] = "chi2"  # how the learner is compared with the expert
     chi2_alpha: (1e-6, 1e6) = 0.5  # the square of chi2 is r^2 / (4 alpha) per step
     chi2_on: ["mixture", "expert"] = "mixture"  # the rows that pay it: all, the diary's
-    # share of the mixture in the value term, against the diary; or its first states
-    value_term: (0.0, 2.0, "initial") = 0.05
+    # share of the mixture in the value term, against the diary; or its first states;
+    # None: the agent's own share, 0.05, and 1 for SoftActorCritic
+    value_term: (0.0, 2.0, "initial", None) = None
     # terminal states have a learned worth, which stays 0 offline; False: 0
     absorbing: [True, False] = True
     continuous: ["naf", "actor_critic"] = "naf"  # the agent for continuous actions
@@ -207,9 +208,9 @@ class Config:
             value, allowed = vars(self)[each.name], each.type
             if isinstance(value, np.generic):  # plain, as a checkpoint can hold it
                 value = vars(self)[each.name] = value.item()
-            if isinstance(allowed, tuple) and not isinstance(value, str):
-                number = type(value) in (int, type(each.default))
-                fits = number and allowed[0] <= value <= allowed[1]
+            if isinstance(allowed, tuple) and value not in allowed[2:]:
+                fits = type(value) in (int, type(allowed[0])) and (
+                    allowed[0] <= value <= allowed[1])
             else:
                 fits = value in allowed
             require(fits, each.name, repr(value), allowed)
@@ -246,13 +247,16 @@ class Agent(nn.Module):
     example: an observation (*obs), for its shape and type. networks: a user's own.
     """
 
+    value_term = 0.05
+
     def __init__(self, example, action_space, config=Config(), **networks):
         super().__init__()
-        self.config, self.action_space = config, action_space
+        self.config = config
+        self.action_space = action_space
         self.example = np.zeros_like(example)
-        # a counted action is its own unit, as one in [-1, 1] is
-        smooth = isinstance(action_space, Box)
-        self.low, self.high = bounds(action_space) if smooth else (-1, 1)
+        self.low, self.high = -1, 1  # a counted action is its own unit, as one here is
+        if isinstance(action_space, Box):
+            self.low, self.high = bounds(action_space)
         self.generator = torch.Generator(config.device)
         self.absorbing_value = nn.Parameter(torch.zeros(()))  # V_A; unlearned, 0
         with torch.random.fork_rng(devices=[]):  # the caller's own stream stays
@@ -308,9 +312,10 @@ class Agent(nn.Module):
         rows = q, value, self.next_value(batch), is_expert
         if c.absorbing:
             rows = append_absorbing(*rows, batch.terminated, self.absorbing_value)
-        initial = self.value(batch.initial_obs) if c.value_term == "initial" else None
+        share = self.value_term if c.value_term is None else c.value_term
+        initial = self.value(batch.initial_obs) if share == "initial" else None
         loss, info = iq_loss(*rows, c.gamma, c.divergence, c.chi2_alpha, c.chi2_on,
-                             c.value_term, initial)
+                             share, initial)
         return loss, value, info
 
     @torch.no_grad()
@@ -348,8 +353,9 @@ class Agent(nn.Module):
     def reward(self, obs, action, next_obs, terminated):
         """r(s,a,s') = Q(s,a) - gamma V(s')  [Eq. 11], (B,); beyond an end V is V_A."""
         rows = self.rows(Step(obs, action, next_obs, terminated))
-        q, value = self.q(rows.obs, rows.action), self.next_value(rows, self.critic)
-        return inverse_bellman(q, value, self.config.gamma).numpy(force=True)
+        return inverse_bellman(
+            self.q(rows.obs, rows.action), self.next_value(rows, self.critic),
+            self.config.gamma).numpy(force=True)
 
     def tensor(self, x):
         return torch.tensor(np.float32(x), device=self.config.device)
@@ -445,6 +451,9 @@ class SoftActorCritic(Agent):
     Networks: critic, obs (B, *obs) and action (B, A) in [-1, 1] -> Q (B, 1); actor,
     obs -> means, log stds (B, 2A) of the normal that squash sends through tanh.
     """
+
+    value_term = 1.0  # this Q is free off the diary, and the actor climbs its errors:
+    # they must be pressed down where the learner goes (Pendulum fails with 0.05)
 
     def build(self, hidden, critic=None, actor=None):
         self.ready("critic", critic, hidden, 1, self.example.shape, self.low.shape)
@@ -566,7 +575,8 @@ def play(env, policy, seed, agent=None, episodes=2**63):
                 action = np.asarray(action, space.dtype).clip(space.low, space.high)
             require(space.contains(action), "action", action, space)
             seen, reward, terminated, truncated, _ = env.step(copy.copy(action))
-            next_obs, reward = see(seen, step), np.float64(reward).item()
+            next_obs = see(seen, step)
+            reward = np.float64(reward).item()
             ends = bool(terminated), bool(truncated) or step == limit
             yield Step(obs, action, next_obs, *ends, reward, episode)
             obs = next_obs
@@ -623,8 +633,8 @@ def space_of(data):
     if "n_actions" in data:
         return Discrete(int(data["n_actions"]))
     if "action_low" in data:
-        low, high = data["action_low"], data["action_high"]
-        return Box(low, high, dtype=low.dtype)
+        low = data["action_low"]
+        return Box(low, data["action_high"], dtype=low.dtype)
 
 
 # ------------------------------------------------------------------------------- data

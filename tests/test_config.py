@@ -22,7 +22,8 @@ WORDS = {
 BOTH = {"value_term": (-0.1, 2.5)}  # a number, or "initial"
 NONSENSE = math.nan, math.inf, -math.inf, "much", [], (1,), None
 FIELDS = [f.name for f in dataclasses.fields(iq.Config)]
-BAD = ([(k, x) for k, bad in (NUMBERS | BOTH).items() for x in (*bad, *NONSENSE, True)]
+BAD = ([(k, x) for k, bad in (NUMBERS | BOTH).items() for x in (*bad, *NONSENSE, True)
+        if (k, x) != ("value_term", None)]  # which each kind of agent has its own for
        + [(k, x) for k in WORDS for x in ("unheard of", "", 2, None, math.nan)])
 
 
