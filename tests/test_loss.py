@@ -49,7 +49,7 @@ def test_by_hand_what_it_tells_beside():
     told = {name: x.item() for name, x in info.items()}
     assert told == pytest.approx({
         "loss": loss.item(), "expert_term": -0.25, "value_term": 2.5,
-        "reward_expert": 1.5, "reward_mixture": (1 - 4.5 + 2) / 3})
+        "reward_expert": 1.5, "reward_mixture": (1 - 4.5 + 2) / 3, "max_q": 4})
     assert loss.requires_grad and not any(x.requires_grad for x in info.values())
 
 
