@@ -34,10 +34,11 @@ import argparse
 import copy
 import json
 import os
+import tempfile
 import time
 import warnings
 from collections import namedtuple
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
@@ -204,17 +205,15 @@ class Config:
     device: ["cpu", *["cuda"] * torch.cuda.is_available()] = "cpu"  # where to compute
 
     def __post_init__(self):
-        for each in fields(self):
-            value = vars(self)[each.name]
-            allowed = each.type
+        for name, allowed in self.__annotations__.items():
+            value = vars(self)[name]
             if isinstance(value, np.generic):  # plain, as a checkpoint can hold it
-                value = vars(self)[each.name] = value.item()
+                value = vars(self)[name] = value.item()
+            fits = value in allowed
             if isinstance(allowed, tuple) and value not in allowed[2:]:
-                fits = type(value) in (int, type(allowed[0])) and (
-                    allowed[0] <= value <= allowed[1])
-            else:
-                fits = value in allowed
-            require(fits, each.name, repr(value), allowed)
+                least, most = allowed[:2]
+                fits = type(value) in (int, type(least)) and least <= value <= most
+            require(fits, name, repr(value), allowed)
 
 
 # ----------------------------------------------------------------------------- agents
@@ -345,11 +344,8 @@ class Agent(nn.Module):
 
     def log_prob(self, obs, action):
         """log pi(a|s), (B,), in nats; continuous actions are measured in [-1, 1]."""
-        return self.log_policy(self.tensor(obs), self.unit(action)).numpy(force=True)
-
-    def log_policy(self, obs, action):
-        q, value = self.q_and_value(obs, action)
-        return (q - value) / self.config.temperature
+        q, value = self.q_and_value(self.tensor(obs), self.unit(action))
+        return ((q - value) / self.config.temperature).numpy(force=True)
 
     def reward(self, obs, action, next_obs, terminated):
         """r(s,a,s') = Q(s,a) - gamma V(s')  [Eq. 11], (B,); beyond an end V is V_A."""
@@ -381,7 +377,7 @@ class Agent(nn.Module):
                  "weights": self.state_dict(), "example": torch.as_tensor(self.example),
                  "space": {name: torch.as_tensor(x) for name, x in
                            space_numbers(self.action_space).items()}}
-        write(path, lambda file: torch.save(state, file))
+        write(path, lambda part: torch.save(state, part))
 
 
 class SoftQ(Agent):
@@ -442,9 +438,8 @@ class SoftNAF(Agent):
 
     def choose(self, obs, greedy):
         _, mean, log_std = self.heads(obs)
-        if not greedy:
-            mean = mean + log_std.exp() * self.noise(mean)
-        return mean.clamp(-1, 1)
+        noise = 0 if greedy else self.noise(mean)
+        return (mean + log_std.exp() * noise).clamp(-1, 1)
 
 
 class SoftActorCritic(Agent):
@@ -486,10 +481,11 @@ class SoftActorCritic(Agent):
         mean, log_std = self.normal(obs)
         return squash(mean, log_std, self.noise(mean))
 
-    def log_policy(self, obs, action):
-        mean, log_std = self.normal(obs)
-        u = action.clamp(-0.999999, 0.999999).atanh()  # infinite at the bounds
-        return squash(mean, log_std, (u - mean) / log_std.exp())[1]
+    def log_prob(self, obs, action):
+        mean, log_std = self.normal(self.tensor(obs))
+        u = self.unit(action).clamp(-0.999999, 0.999999).atanh()  # not infinite
+        noise = (u - mean) / log_std.exp()
+        return squash(mean, log_std, noise)[1].numpy(force=True)
 
     def choose(self, obs, greedy):
         return self.normal(obs)[0].tanh() if greedy else self.draw(obs)[0]
@@ -737,8 +733,8 @@ class Demos:
 
     def save(self, path):
         """Write an .npz without pickles, whole or not at all."""
-        write(path, lambda file: np.savez(
-            file, **self.columns, **space_numbers(self.action_space)))
+        space = space_numbers(self.action_space)
+        write(path, lambda part: np.savez(part, **self.columns, **space))
 
     @classmethod
     def load(cls, path, action_space=None):
@@ -784,16 +780,12 @@ class Replay:
 
 
 def write(path, put):
-    """Let put(file) write the file, whole or not at all."""
+    """Let put(path) write a file, whole or not at all."""
     path = os.path.realpath(path)
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with open(part, "xb") as file:
-            put(file)
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
+        part = os.path.join(folder, "part.npz")  # numpy would add the ending
+        put(part)
         os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
 
 
 def load(path, **networks):

@@ -400,7 +400,8 @@ def test_a_save_that_fails_leaves_the_old_diary(demos, path, monkeypatch):
     before = path.read_bytes()
 
     def half(file, **data):
-        file.write(b"half")
+        with open(file, "wb") as part:
+            part.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", half)
