@@ -31,7 +31,6 @@ learner's own rows too; terminal states have a learned value.
 """
 
 import argparse
-import copy
 import json
 import os
 import tempfile
@@ -188,13 +187,13 @@ class Config:
     divergence: [*DIVERGENCES] = "chi2"  # how the learner is compared with the expert
     chi2_alpha: (1e-6, 1e6) = 0.5  # the square of chi2 is r^2 / (4 alpha) per step
     chi2_on: ["mixture", "expert"] = "mixture"  # the rows that pay it: all, the diary's
-    # share of the mixture in the value term, against the diary; or its first states;
-    # None: the agent's own share, 0.05, and 1 for SoftActorCritic
+    # share of the mixture in the value term, against the diary (2: replay alone), or
+    # its first states; None: the agent's own share, 0.05, and 1 for SoftActorCritic
     value_term: (0.0, 2.0, "initial", None) = None
-    # terminal states have a learned worth, which stays 0 offline; False: 0
+    # terminal states have a learned worth (offline it stays 0, but for "initial")
     absorbing: [True, False] = True
     continuous: ["naf", "actor_critic"] = "naf"  # the agent for continuous actions
-    hidden: (1, 2**16) = 128  # units in each of two hidden layers
+    hidden: (1, 2**12) = 128  # units in each of two hidden layers
     learning_rate: (1e-9, 1.0) = 1e-3  # step size of Adam
     # share of the critic that its slow copy takes per update; 1: no copy
     target_rate: (1e-6, 1.0) = 0.05
@@ -205,7 +204,7 @@ class Config:
     device: ["cpu", *["cuda"] * torch.cuda.is_available()] = "cpu"  # where to compute
 
     def __post_init__(self):
-        for name, allowed in self.__annotations__.items():
+        for name, allowed in Config.__annotations__.items():
             value = vars(self)[name]
             if isinstance(value, np.generic):  # plain, as a checkpoint can hold it
                 value = vars(self)[name] = value.item()
@@ -220,17 +219,20 @@ class Config:
 
 # Rows of transitions: obs, next_obs (B, *obs), the true next one, never that of a
 # reset; action (B,) a number, or (B, A) with each axis scaled to [-1, 1]; terminated
-# (B,) bool, not for a time limit; initial_obs (B, *obs), the diary's first states.
+# (B,) bool, not for a time limit; initial_obs (E, *obs), the first of each episode.
 Batch = namedtuple("Batch", "obs action next_obs terminated initial_obs", defaults=[()])
 
 # what a Config cannot change of an agent that stands already
-SHAPING = "gamma", "temperature", "absorbing", "continuous", "hidden", "device"
+SHAPING = "gamma", "temperature", "absorbing", "continuous", "hidden"
 
 
 class MLP(nn.Sequential):
     """Inputs (B, ...), flattened and joined -> (B, outputs), by two hidden layers."""
 
     def __init__(self, inputs, hidden, outputs):
+        weights = hidden * (inputs + hidden + outputs)
+        require(weights <= 2**25, "MLP's number of weights", weights,
+                f"up to {2**25}, or a network of your own")
         super().__init__(
             nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(),
             nn.Linear(hidden, outputs))
@@ -254,17 +256,14 @@ class Agent(nn.Module):
         self.config = config
         self.action_space = action_space
         self.example = np.zeros_like(example)
-        self.low, self.high = -1, 1  # a counted action is its own unit, as one here is
-        if isinstance(action_space, Box):
-            self.low, self.high = bounds(action_space)
-        self.generator = torch.Generator(config.device)
+        self.low, self.high = bounds(action_space)
         self.absorbing_value = nn.Parameter(torch.zeros(()))  # V_A; unlearned, 0
         with torch.random.fork_rng(devices=[]):  # the caller's own stream stays
             torch.default_generator.manual_seed(config.seed)
             self.build(config.hidden, **networks)
         self.networks = [*self.children()]
         self.slow = AveragedModel(self.critic)
-        self.to(config.device).eval()
+        self.eval()
         self.configure(config)
 
     def ready(self, name, network, hidden, outputs, *inputs):
@@ -282,7 +281,8 @@ class Agent(nn.Module):
         other = [x for x in SHAPING if getattr(config, x) != getattr(self.config, x)]
         require(not other, "change of an agent that stands", other, "other fields")
         self.config = config
-        self.generator.manual_seed(config.seed)
+        self.to(config.device)
+        self.generator = torch.Generator(config.device).manual_seed(config.seed)
         self.slow.multi_avg_fn = get_ema_multi_avg_fn(1 - config.target_rate)
         self.optimizer = torch.optim.Adam(
             self.parameters(), config.learning_rate, fused=True)  # one call for all
@@ -308,8 +308,8 @@ class Agent(nn.Module):
     def loss(self, batch, is_expert):
         """The loss of a batch (), V(s) of its rows (B,), and the terms of the loss."""
         c = self.config
-        q, value = self.q_and_value(batch.obs, batch.action)
-        rows = q, value, self.next_value(batch), is_expert
+        q_of, value = self.q_and_value(batch.obs, self.critic)
+        rows = q_of(batch.action), value, self.next_value(batch, self.slow), is_expert
         if c.absorbing:
             rows = append_absorbing(*rows, batch.terminated, self.absorbing_value)
         share = self.value_term if c.value_term is None else c.value_term
@@ -319,10 +319,10 @@ class Agent(nn.Module):
         return loss, value, info
 
     @torch.no_grad()
-    def next_value(self, batch, critic=None):
-        """V(s') by the slow copy, held fixed: a semi-gradient.  (B,)."""
-        return torch.where(batch.terminated, self.absorbing_value,
-                           self.value(batch.next_obs, critic or self.slow))
+    def next_value(self, batch, critic):
+        """V(s') by a critic, held fixed: a semi-gradient; beyond an end V_A.  (B,)."""
+        later = self.q_and_value(batch.next_obs, critic)[1]
+        return torch.where(batch.terminated, self.absorbing_value, later)
 
     def backward(self, loss, value):
         """Gradients of the loss; an agent with an actor has an objective more."""
@@ -330,7 +330,11 @@ class Agent(nn.Module):
 
     def q(self, obs, action):
         """Q(s,a), (B,)."""
-        return self.q_and_value(obs, action)[0]
+        return self.q_and_value(obs, self.critic)[0](action)
+
+    def value(self, obs):
+        """V(s), (B,)."""
+        return self.q_and_value(obs, self.critic)[1]
 
     @torch.no_grad()
     def act(self, obs, greedy=True):
@@ -343,27 +347,31 @@ class Agent(nn.Module):
         return action[0] if single else action
 
     def log_prob(self, obs, action):
-        """log pi(a|s), (B,), in nats; continuous actions are measured in [-1, 1]."""
-        q, value = self.q_and_value(self.tensor(obs), self.unit(action))
-        return ((q - value) / self.config.temperature).numpy(force=True)
+        """log pi(a|s), (B,), in nats; continuous actions are measured in [-1, 1].
+
+        SoftNAF's is that of the normal, before drawn actions are clipped to the bounds.
+        """
+        q_of, value = self.q_and_value(self.tensor(obs), self.critic)
+        advantage = q_of(self.unit(action)) - value
+        return (advantage / self.config.temperature).numpy(force=True)
 
     def reward(self, obs, action, next_obs, terminated):
-        """r(s,a,s') = Q(s,a) - gamma V(s')  [Eq. 11], (B,); beyond an end V is V_A."""
+        """r(s,a,s') = Q(s,a) - gamma V(s')  [Eq. 11], (B,); beyond an end V is V_A.
+
+        SoftActorCritic tells V(s') by one draw, so that its rewards are noisy.
+        """
         rows = self.rows(Step(obs, action, next_obs, terminated))
         return inverse_bellman(
             self.q(rows.obs, rows.action), self.next_value(rows, self.critic),
             self.config.gamma).numpy(force=True)
 
     def tensor(self, x):
-        return torch.tensor(np.float32(x), device=self.config.device)
+        return torch.tensor(np.array(x, np.float32), device=self.config.device)
 
     def unit(self, action):
         """Actions in the environment's units -> as in Batch."""
-        return self.tensor(
-            2 * (np.float64(action) - self.low) / (self.high - self.low) - 1)
-
-    def noise(self, like):
-        return torch.empty_like(like).normal_(generator=self.generator)
+        rows = np.float64(action).reshape(-1, *np.shape(self.low))
+        return self.tensor(2 * (rows - self.low) / (self.high - self.low) - 1)
 
     def rows(self, table):
         """What learning reads of Demos or of a Step, as a Batch."""
@@ -387,17 +395,14 @@ class SoftQ(Agent):
     """
 
     def build(self, hidden, critic=None):
+        self.low, self.high = -1, 1  # a counted action is its own unit
         self.ready("critic", critic, hidden, self.action_space.n, self.example.shape)
 
-    def q_and_value(self, obs, action):
-        """Q(s,a) and V(s), (B,) each."""
-        q = self.critic(obs)
-        return (q.gather(1, action.long()[:, None]).squeeze(1),
-                soft_value(q, self.config.temperature))
-
-    def value(self, obs, critic=None):
-        """V(s), (B,)."""
-        return soft_value((critic or self.critic)(obs), self.config.temperature)
+    def q_and_value(self, obs, critic):
+        """Q(s, .), a function of actions, and V(s), (B,)."""
+        q = critic(obs)
+        q_of = lambda action: q.gather(1, action.long()[:, None]).squeeze(1)
+        return q_of, soft_value(q, self.config.temperature)
 
     def choose(self, obs, greedy):
         """Actions of the policy, from observations as networks take them."""
@@ -418,28 +423,24 @@ class SoftNAF(Agent):
     def build(self, hidden, critic=None):
         self.ready("critic", critic, hidden, 1 + 2 * len(self.low), self.example.shape)
 
-    def heads(self, obs):
+    def heads(self, obs, critic):
         """V (B,), and of the policy the means and log stds (B, A), both in (-1, 1).
 
         The narrower it may be, the lower is the Q of replayed actions that are unlike
         it, and the more of the square is theirs: with log stds from -3, Pendulum fails.
         """
-        value, policy = self.critic(obs).tensor_split([1], 1)
+        value, policy = critic(obs).tensor_split([1], 1)
         return value.squeeze(1), *policy.tanh().chunk(2, 1)
 
-    def q_and_value(self, obs, action):
-        value, mean, log_std = self.heads(obs)
-        log_prob = normal_log_prob((action - mean) / log_std.exp(), log_std)
-        return value + self.config.temperature * log_prob, value
-
-    def value(self, obs, critic=None):
-        """V(s), (B,)."""
-        return (critic or self.critic)(obs)[:, 0]
+    def q_and_value(self, obs, critic):
+        value, mean, log_std = self.heads(obs, critic)
+        log_prob = lambda a: normal_log_prob((a - mean) / log_std.exp(), log_std)
+        return lambda a: value + self.config.temperature * log_prob(a), value
 
     def choose(self, obs, greedy):
-        _, mean, log_std = self.heads(obs)
-        noise = 0 if greedy else self.noise(mean)
-        return (mean + log_std.exp() * noise).clamp(-1, 1)
+        _, mean, log_std = self.heads(obs, self.critic)
+        return mean if greedy else torch.normal(
+            mean, log_std.exp(), generator=self.generator).clamp(-1, 1)
 
 
 class SoftActorCritic(Agent):
@@ -456,14 +457,11 @@ class SoftActorCritic(Agent):
         self.ready("critic", critic, hidden, 1, self.example.shape, self.low.shape)
         self.ready("actor", actor, hidden, 2 * len(self.low), self.example.shape)
 
-    def q_and_value(self, obs, action):
-        return self.critic(obs, action).squeeze(1), self.value(obs)
-
-    def value(self, obs, critic=None):
-        """V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi, by one draw, (B,)."""
+    def q_and_value(self, obs, critic):
+        """V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi, by one draw."""
         action, log_prob = self.draw(obs)
-        return ((critic or self.critic)(obs, action).squeeze(1)
-                - self.config.temperature * log_prob)
+        q_of = lambda action: critic(obs, action).squeeze(1)
+        return q_of, q_of(action) - self.config.temperature * log_prob
 
     def backward(self, loss, value):
         """The critic descends the loss, the actor climbs V(s): each its own weights."""
@@ -479,7 +477,8 @@ class SoftActorCritic(Agent):
     def draw(self, obs):
         """Actions of the policy (B, A), and their log probabilities (B,)."""
         mean, log_std = self.normal(obs)
-        return squash(mean, log_std, self.noise(mean))
+        noise = torch.empty_like(mean).normal_(generator=self.generator)
+        return squash(mean, log_std, noise)
 
     def log_prob(self, obs, action):
         mean, log_std = self.normal(self.tensor(obs))
@@ -496,9 +495,8 @@ class SoftActorCritic(Agent):
 
 def new_agent(demos, config=Config(), **networks):
     """An untrained agent for the observations and actions of a diary."""
-    kind = {"naf": SoftNAF, "actor_critic": SoftActorCritic}[config.continuous]
-    if isinstance(demos.action_space, Discrete):
-        kind = SoftQ
+    continuous = SoftNAF if config.continuous == "naf" else SoftActorCritic
+    kind = SoftQ if isinstance(demos.action_space, Discrete) else continuous
     return kind(demos.observations[0], demos.action_space, config, **networks)
 
 
@@ -510,10 +508,10 @@ def learn(demos, env=None, config=None, callback=None, agent=None):
     is handed in learns on, for the steps of config or of its own.
     """
     agent = agent or new_agent(demos, config or Config())
-    if config:
-        agent.configure(config)
     numbers("an observation", demos.observations[0], *kind_of(agent.example))
     check_space(demos.action_space, agent.action_space)
+    if config:
+        agent.configure(config)
     c = agent.config
     replay = Replay(agent.rows(demos), demos.starts, 0 if env is None else c.steps)
     steps = play(env, lambda obs: agent.act(obs, greedy=False), c.seed, agent)
@@ -522,7 +520,7 @@ def learn(demos, env=None, config=None, callback=None, agent=None):
             replay.add(agent.rows(next(steps)))
         info = agent.update(*replay.sample(c.batch_size, agent.generator))
         answer = callback and callback(number, info)
-        if isinstance(answer, (bool, np.bool_)) and not answer:
+        if isinstance(answer, (bool, np.bool_, torch.Tensor)) and not answer:
             break
     return agent
 
@@ -545,10 +543,7 @@ def evaluate(agent, env, episodes, seed):
 
 def make(env):
     """The environment of a name; one that stands already is left as it is."""
-    try:
-        return gym.make(env) if isinstance(env, str) else env
-    except (gym.error.Error, ImportError) as error:
-        require(False, f"environment {env!r}", error, "a name that gymnasium knows")
+    return gym.make(env) if isinstance(env, str) else env
 
 
 def play(env, policy, seed, agent=None, episodes=2**63):
@@ -572,11 +567,11 @@ def play(env, policy, seed, agent=None, episodes=2**63):
         obs = see(first, 0)
         for step in range(1, limit + 1):
             env.unwrapped.stepped_by = me
-            action = policy(obs.copy())
+            action = np.asarray(policy(obs.copy()))[()]  # a number where it is one
             if isinstance(space, Box):
-                action = np.asarray(action, space.dtype).clip(space.low, space.high)
-            require(space.contains(action), "action", action, space)
-            seen, reward, terminated, truncated, _ = env.step(copy.copy(action))
+                action = action.astype(space.dtype).clip(space.low, space.high)
+            require(action in space, "action", action, space)
+            seen, reward, terminated, truncated, _ = env.step(action.copy())
             next_obs = see(seen, step)
             reward = np.float64(reward).item()
             ends = bool(terminated), bool(truncated) or step == limit
@@ -596,11 +591,9 @@ def numbers(name, values, kind, shape):
     """A copy of finite numbers of a numpy class and shape."""
     array = np.array(values)  # environments may change their own in place
     real = np.issubdtype(array.dtype, kind) and np.isrealobj(array)
-    require(real and array.shape == shape, name,
-            f"{type(values).__name__} of {array.dtype} {array.shape}",
-            f"{kind.__name__} {shape}")
-    require((abs(array) < np.float64(3e38)).all(),
-            name, "not finite in float32", "finite numbers")
+    fits = real and array.shape == shape and (abs(array) < np.float64(3e38)).all()
+    require(fits, name, f"{type(values).__name__} of {array.dtype} {array.shape}",
+            f"finite {kind.__name__} {shape}")
     return array
 
 
@@ -659,18 +652,17 @@ class Demos:
     starts (N,) bool marks the first rows of episodes.
     """
 
-    def __init__(self, action_space, **columns):
+    def __init__(self, action_space, /, **columns):
         absent = [name for name in NEEDED if columns.get(name) is None]
         require(not absent, f"{absent} absent: the table", [*columns], NEEDED)
         low, high = bounds(action_space)
         shape = kind_of(columns["observations"])[1]
         require(len(shape) > 1 and all(shape), "observations' shape", shape, "(N, ...)")
         kinds = COLUMNS if low.ndim else COLUMNS | {"actions": np.integer}
-        rows = shape[:1]
-        shapes = {"actions": rows + low.shape, "observations": shape,
+        shapes = {"actions": shape[:1] + low.shape, "observations": shape,
                   "next_observations": shape}
-        table = {name: numbers(name, columns[name], kind, shapes.get(name, rows))
-                 for name, kind in kinds.items() if columns.get(name) is not None}
+        table = {x: numbers(x, columns[x], kinds[x], shapes.get(x, shape[:1]))
+                 for x in COLUMNS if columns.get(x) is not None}
         ends = (table["terminations"] | table["truncations"])[:-1]
         follows = (table["observations"][1:] == table["next_observations"][:-1]).all(
             axis=tuple(range(1, len(shape))))
@@ -716,7 +708,7 @@ class Demos:
 
         observations (T + 1, *obs), the last one where the episode stopped; actions (T,)
         or (T, A); rewards (T,); terminated: whether the last state is terminal, rather
-        than a limit from outside: one bool, or T of which the last one counts.
+        than a limit from outside: for each one bool, or T of which the last counts.
         """
         lengths = [len(x) for x in actions]
         rows = [len(x) - 1 for x in observations]
@@ -783,7 +775,7 @@ def write(path, put):
     """Let put(path) write a file, whole or not at all."""
     path = os.path.realpath(path)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
-        part = os.path.join(folder, "part.npz")  # numpy would add the ending
+        part = f"{folder}/part.npz"  # numpy would add the ending
         put(part)
         os.replace(part, path)
 
@@ -792,18 +784,15 @@ def load(path, **networks):
     """A checkpoint's agent, on the CPU; a user's own networks are given again."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        config = Config(**state["config"])
-        example = state["example"].numpy()
-        space = {name: x.numpy() for name, x in state["space"].items()}
-        size = config.hidden * (
-            config.hidden + example.size + sum(x.size for x in space.values())
-            + int(space.get("n_actions", 0)))
-        require(size <= max(2**24, os.path.getsize(path)),  # 64 MB are no harm
-                "network", f"of {size} weights", "what the file holds")
+        weights = state["weights"]
+        told = [state["example"], *state["space"].values(), *weights.values()]
+        count = sum(x.numel() for x in told)
+        require(count <= os.path.getsize(path), "numbers", count, "what the file holds")
+        space = space_of({name: x.numpy() for name, x in state["space"].items()})
         agent = new_agent(
-            argparse.Namespace(observations=[example], action_space=space_of(space)),
-            config, **networks)
-        agent.load_state_dict(state["weights"])
+            argparse.Namespace(observations=[told[0].numpy()], action_space=space),
+            Config(**state["config"]), **networks)
+        agent.load_state_dict(weights)
     except Exception as error:  # for bad bytes torch and pickle raise many
         require(False, f"checkpoint {path}", repr(error), "an agent that was saved")
     return agent
@@ -819,7 +808,7 @@ def elder(env_id):
     def pendulum(obs):  # swing to the energy of standing still on top; there, balance
         cos, sin, speed = obs
         return [-8 * sin - 2 * speed if cos > 0.9
-                else (15 - 15 * cos - speed**2 / 2) * (-1 if speed < 0 else 1)]
+                else (15 - 15 * cos - speed**2 / 2) * np.copysign(1, speed)]
 
     elders = {"CartPole-v1": cartpole, "Pendulum-v1": pendulum}
     require(env_id in elders, "environment with an elder", env_id, [*elders])
@@ -834,25 +823,25 @@ def run(args):
              else record(env, elder(args.env), args.episodes or 1, args.seed))
     if args.episodes is not None:
         demos = demos.take(args.episodes)
-    open(args.out or os.devnull, "ab").close()  # fail now, not after hours of learning
     expert = demos.returns().mean()
     demos = demos.subsample(args.subsample)
     agent = new_agent(demos, config)
+    env.action_space.seed(args.seed)
+    fresh = (args.seed + 1_000_000) % 2**31  # starts that nobody has seen
+    chance = record(env, lambda obs: env.action_space.sample(), 20, fresh, agent)
+    open(args.out or os.devnull, "ab").close()  # fail now, not after hours of learning
     start = time.monotonic()
     try:
         learn(demos, env if args.online else None, agent=agent)
     finally:  # interrupted, too
-        if args.out:
+        if args.out and agent.optimizer.state:  # it has learned something
             agent.save(args.out)
     seconds = time.monotonic() - start
-    env.action_space.seed(args.seed)
-    fresh = (args.seed + 1_000_000) % 2**31  # starts that nobody has seen
     returns = evaluate(agent, env, 20, fresh)
     return {"env": args.env, "mode": "online" if args.online else "offline",
             "demos_transitions": len(demos),
             "expert_return": None if np.isnan(expert) else expert,
-            "random_return": record(
-                env, lambda obs: env.action_space.sample(), 20, fresh).returns().mean(),
+            "random_return": chance.returns().mean(),
             "return_mean": returns.mean(), "return_std": returns.std(),
             "updates": config.steps,
             "env_steps": config.steps * args.online, "seconds": seconds,
@@ -876,7 +865,7 @@ def main(argv=None):
     torch.set_num_threads(1)  # networks this small only lose by more
     try:
         print(json.dumps(run(args), indent=None if args.json else 2))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError, gym.error.Error) as error:
         parser.error(" ".join(str(error).split()))  # one line on stderr, exit status 2
 
 

@@ -197,8 +197,8 @@ def constant_rewards(agent, batch, is_expert):
 
     Networks, slow copy, temperature and absorbing state are iq.py's own.
     """
-    q, value = agent.q_and_value(batch.obs, batch.action)
-    rows = q, value, agent.next_value(batch), is_expert
+    q_of, value = agent.q_and_value(batch.obs, agent.critic)
+    rows = q_of(batch.action), value, agent.next_value(batch, agent.slow), is_expert
     if agent.config.absorbing:
         rows = iq.append_absorbing(*rows, batch.terminated, agent.absorbing_value)
     reward = iq.inverse_bellman(rows[0], rows[2], agent.config.gamma)

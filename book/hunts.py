@@ -60,8 +60,8 @@ class Clone:
         """Descend -log pi(a|s) of a batch once."""
         own = self.agent.config
         batch, _ = self.replay.sample(own.batch_size, self.agent.generator)
-        q, value = self.agent.q_and_value(batch.obs, batch.action)
-        loss = (value - q).mean()
+        q_of, value = self.agent.q_and_value(batch.obs, self.agent.critic)
+        loss = (value - q_of(batch.action)).mean()
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, own.grad_clip)

@@ -110,6 +110,23 @@ def test_arrays_lists_and_double_precision_are_the_same_to_every_verb(kind):
 
 
 @kinds
+def test_actions_may_stand_in_rows_or_in_a_column_for_every_verb(kind):
+    def answers(shape):
+        agent = iq.learn(DIARIES[kind], config=config(kind))
+        s, a, s2, end = arguments(DIARIES[kind])
+        return [agent.reward(s, a.reshape(shape), s2, end),
+                agent.log_prob(s, a.reshape(shape))]
+
+    assert all(map(np.array_equal, answers(-1), answers((-1, 1))))
+
+
+@kinds
+def test_what_is_a_view_of_an_array_is_seen_as_it_is(kind):
+    agent, obs = iq.new_agent(DIARIES[kind], config(kind)), DIARIES[kind].observations
+    assert np.array_equal(agent.act(obs[::-1]), agent.act(obs)[::-1])
+
+
+@kinds
 @pytest.mark.parametrize("greedy", [True, False])
 def test_act_takes_a_single_observation_as_well_as_many(kind, greedy):
     demos, answers = DIARIES[kind], []
@@ -240,6 +257,23 @@ def test_images_are_learned_by_a_users_own_networks(kind, tmp_path):
     assert np.array_equal(back.act(demos.observations), agent.act(demos.observations))
     with pytest.raises(ValueError, match="agent.pt"):
         iq.load(tmp_path / "agent.pt")  # the default networks don't fit
+
+
+class Mean(nn.Linear):
+    """A few weights for images of any size."""
+
+    def forward(self, image):
+        return super().forward(image.flatten(1).mean(1, keepdim=True))
+
+
+def test_large_images_want_a_network_of_ones_own_and_it_comes_back(tmp_path):
+    image = np.zeros((3, 480, 640), np.uint8)
+    with pytest.raises(ValueError, match="MLP.*117981440.*your own"):
+        iq.SoftQ(image, Discrete(2))
+    agent = iq.SoftQ(image, Discrete(2), critic=Mean(1, 2))
+    agent.save(tmp_path / "agent.pt")
+    back = iq.load(tmp_path / "agent.pt", critic=Mean(1, 2))
+    assert same(weights(back), weights(agent))
 
 
 def test_an_image_network_learns_what_the_expert_does():
@@ -497,7 +531,8 @@ class Ear:
 @kinds
 @pytest.mark.parametrize("online", [False, True])
 @pytest.mark.parametrize("answer, steps", [
-    (False, 4), (np.False_, 4), (None, 10), (True, 10), (0, 10), (np.zeros(2), 10)])
+    (False, 4), (np.False_, 4), (torch.tensor(False), 4), (None, 10), (True, 10),
+    (torch.tensor(True), 10), (0, 10), (np.zeros(2), 10)])
 def test_a_callback_hears_every_update_and_ends_learning_by_false(
         kind, online, answer, steps):
     env, ear = Told(gym.make(ENVS[kind])), Ear(answer)
@@ -552,7 +587,7 @@ def test_learning_on_refuses_by_name_what_shapes_an_agent(kind, change, tmp_path
     assert same(before, weights(agent)) and agent.config == config(kind)
 
 
-def test_learning_on_refuses_another_diary():
+def test_learning_on_refuses_another_diary_and_leaves_the_agent_as_it_is():
     agent = iq.new_agent(DIARIES["discrete"], config())
     table = DIARIES["discrete"].columns
     wide = {k: np.append(x, x, 1) if "obs" in k else x for k, x in table.items()}
@@ -562,7 +597,8 @@ def test_learning_on_refuses_another_diary():
                         (iq.Demos(Discrete(2), **bytes_), "uint8"),
                         (DIARIES["naf"], "Box")):
         with pytest.raises(ValueError, match=says):
-            iq.learn(demos, agent=agent)
+            iq.learn(demos, config=config(steps=7), agent=agent)
+        assert agent.config == config()
 
 
 # ------------------------------------------------------------------------- checkpoints

@@ -52,7 +52,8 @@ def test_what_is_saved_is_what_is_loaded(demos, path):
 
 
 def test_rewards_and_ids_may_be_absent_and_others_are_left_alone(demos, path):
-    data = columns(demos) | {"note": np.array("x"), "seed": 3}
+    data = columns(demos) | {
+        "note": np.array("x"), "seed": 3, "action_space": 2, "self": 1}
     del data["rewards"], data["episode_ids"]
     loaded = iq.Demos.load(write(path, data))
     assert loaded.rewards is None and np.isnan(loaded.returns()).all()

@@ -216,6 +216,12 @@ def test_what_a_policy_changes_in_place_is_copied():
         kept += 0.01  # one array for all of its actions
         return kept
 
+    def counter(obs, kept=np.zeros((), int)):
+        kept[()] = 1 - kept  # one number in one array
+        return kept
+
+    demos = iq.record(Walk(), counter, 2, seed=0)
+    assert demos.actions.tolist() == [1, 0] * (len(demos) // 2) + [1] * (len(demos) % 2)
     env = Told(Walk(continuous=True))
     assert equal(rows(iq.record(env, meddler, 2, seed=0)), env.true)
     assert len({float(action[0]) for _, action, *_ in env.true}) == len(env.true)
@@ -362,7 +368,8 @@ def test_an_environment_is_held_to_the_diary_that_it_learns_from(kind, env, says
 
 # --------------------------------------------------------------------------- actions
 
-@pytest.mark.parametrize("wrong", [2, -1, 0.5, "left", None, np.nan, [0], (0, None)])
+@pytest.mark.parametrize("wrong", [
+    2, -1, 0.5, "left", None, np.nan, [0], (0, None), True, np.True_])
 def test_an_action_that_is_none_is_refused_at_its_step(wrong):
     env = Told(Walk())
     with pytest.raises(ValueError, match="action") as caught:
