@@ -232,7 +232,7 @@ class MLP(nn.Sequential):
     def __init__(self, inputs, hidden, outputs):
         weights = hidden * (inputs + hidden + outputs)
         require(weights <= 2**25, "MLP's number of weights", weights,
-                f"up to {2**25}, or a network of your own")
+                "up to 2**25, or a network of your own")
         super().__init__(
             nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(),
             nn.Linear(hidden, outputs))
@@ -652,7 +652,7 @@ class Demos:
     starts (N,) bool marks the first rows of episodes.
     """
 
-    def __init__(self, action_space, /, **columns):
+    def __init__(self, /, action_space, **columns):
         absent = [name for name in NEEDED if columns.get(name) is None]
         require(not absent, f"{absent} absent: the table", [*columns], NEEDED)
         low, high = bounds(action_space)
@@ -741,7 +741,7 @@ class Demos:
         if isinstance(action_space, str):
             action_space = make(action_space).action_space
         check_space(own or action_space, action_space or own)
-        return cls(action_space or own, **data)
+        return cls(**data | {"action_space": action_space or own})
 
 
 class Replay:

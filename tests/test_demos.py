@@ -62,6 +62,11 @@ def test_rewards_and_ids_may_be_absent_and_others_are_left_alone(demos, path):
     assert alike(iq.Demos.load(path), loaded)
 
 
+def test_the_space_may_be_given_by_its_name(demos):
+    data = columns(demos) | {"action_space": demos.action_space}
+    assert alike(iq.Demos(**data), demos)
+
+
 def test_a_diary_is_a_copy_of_what_it_was_made_of():
     data = columns(diary())
     demos = table(data)
