@@ -1,4 +1,5 @@
 """What the README and the packaging say is so."""
+import csv
 import re
 from pathlib import Path
 
@@ -78,3 +79,22 @@ def test_every_path_that_the_readme_links_to_exists():
     assert targets
     for target in targets:
         assert (ROOT / target).exists(), target
+
+
+def test_the_readme_tells_what_the_measured_rows_tell():
+    runs = {}
+    for row in csv.DictReader((ROOT / "book/results/returns.csv").open(newline="")):
+        share = (float(row["return"]) - float(row["random_return"])) / (
+            float(row["expert_return"]) - float(row["random_return"]))
+        runs.setdefault((row["task"], row["method"], row["mode"]), []).append(share)
+    head, _, *table = [[cell.strip() for cell in line.strip("|").split("|")]
+                       for line in README.splitlines() if line.startswith("|")]
+    methods = {"online": ("iq", "online"), "offline": ("iq", "offline"),
+               "clone": ("clone", "offline"), "SQIL": ("SQIL", "online")}
+    assert head[1:] == ["runs", *methods] and len(table) > 5
+    for first, count, *cells in table:
+        task = first.partition(":")[0]
+        assert int(count) == len(runs[task, "iq", "online"])
+        for cell, method in zip(cells, methods.values(), strict=True):
+            run = runs.get((task, *method))
+            assert cell == (f"{sum(run) / len(run):.2f} ({min(run):.2f})" if run else "")
