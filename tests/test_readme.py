@@ -96,5 +96,5 @@ def test_the_readme_tells_what_the_measured_rows_tell():
         task = first.partition(":")[0]
         assert int(count) == len(runs[task, "iq", "online"])
         for cell, method in zip(cells, methods.values(), strict=True):
-            run = runs[task, *method]
+            run = runs[(task, *method)]
             assert cell == f"{sum(run) / len(run):.2f} ({min(run):.2f})"
