@@ -600,7 +600,7 @@ def numbers(name, values, kind, shape):
 def bounds(space):
     """The least and the greatest action; refuses a space that cannot be learned."""
     if isinstance(space, Discrete) and space.start == 0:
-        return np.array([0, space.n - 1])
+        return np.float64([0, space.n - 1])
     plain = isinstance(space, Box) and len(space.shape) == 1 and space.dtype.kind == "f"
     ends = np.float64([space.low, space.high] if plain else [-np.inf, np.inf])
     width = ends[1] - ends[0]  # neither lost in rounding nor without end

@@ -277,6 +277,8 @@ SPOILED = {
 DISCRETE = {
     "too high": (put("actions", 5, 2), r"action.*\[2\].*Discrete\(2\)"),
     "below 0": (put("actions", 5, -1), r"action.*\[-1\].*Discrete\(2\)"),
+    "below all": (put("actions", 5, np.iinfo(np.int64).min), r"action.*Discrete\(2\)"),
+    "above all": (put("actions", 5, np.iinfo(np.int64).max), r"action.*Discrete\(2\)"),
     "a fraction": (put("actions", 5, 0.5), "actions?"),
     "far too high in a byte": (
         lambda data: (cast("actions", "u1")(data), put("actions", 5, 128)(data)),
