@@ -88,7 +88,8 @@ def test_cpu_and_cuda_agree(kind, tmp_path):
     iq.learn(demos, ENVS[kind], agent=agents[1])
     agents[1].save(tmp_path / "agent.pt")
     back = iq.load(tmp_path / "agent.pt")
-    assert same(weights(back), weights(agents[1])) and back.device.type == "cpu"
+    assert same(weights(back), weights(agents[1])) and back.config.device == "cpu"
+    assert {x.device.type for x in back.parameters()} == {"cpu"}
 
 
 # ------------------------------------------------------------------------------ verbs
