@@ -94,7 +94,7 @@ MAX_RATIO = 100.0
 
 def tangent_below(point, phi):
     """phi above a point, and below it the straight line of slope MAX_RATIO."""
-    return lambda r: phi(r.clamp(min=point)) + MAX_RATIO * (r - r.clamp(min=point))
+    return lambda r: phi(r.clamp(min=point)) + MAX_RATIO * (r - point).clamp(max=0)
 
 
 DIVERGENCES = {
@@ -151,9 +151,8 @@ def append_absorbing(q, value, next_value, is_expert, terminated, absorbing_valu
     All (B,), absorbing_value () -> q, value, next_value, is_expert, (B + ends,) each.
     """
     loop = absorbing_value.expand_as(q[terminated])
-    return (torch.cat([q, loop]), torch.cat([value, loop]),
-            torch.cat([next_value, next_value[terminated]]),
-            torch.cat([is_expert, is_expert[terminated]]))
+    more = loop, loop, next_value[terminated], is_expert[terminated]
+    return [torch.cat(pair) for pair in zip((q, value, next_value, is_expert), more)]
 
 
 def normal_log_prob(noise, log_std):
@@ -193,14 +192,14 @@ class Config:
     # terminal states have a learned worth (offline it stays 0, but for "initial")
     absorbing: [True, False] = True
     continuous: ["naf", "actor_critic"] = "naf"  # the agent for continuous actions
-    hidden: (1, 2**12) = 128  # units in each of two hidden layers
+    hidden: (1, 4096) = 128  # units in each of two hidden layers
     learning_rate: (1e-9, 1.0) = 1e-3  # step size of Adam
     # share of the critic that its slow copy takes per update; 1: no copy
     target_rate: (1e-6, 1.0) = 0.05
     grad_clip: (1e-6, 1e6) = 10.0  # largest norm of a gradient
-    batch_size: (1, 2**20) = 64  # rows of the diary in an update, and as many of replay
-    steps: (1, 2**40) = 10_000  # updates; online, each after one step of the learner's
-    seed: (0, 2**31 - 1) = 0  # of weights, batches, actions and the environment
+    batch_size: (1, 1_000_000) = 64  # rows of the diary in an update, and as many of replay
+    steps: (1, 1_000_000_000_000) = 10_000  # updates; online, each after one step of the learner's
+    seed: (0, 2_147_483_647) = 0  # of weights, batches, actions and the environment
     device: ["cpu", *["cuda"] * torch.cuda.is_available()] = "cpu"  # where to compute
 
     def __post_init__(self):
@@ -230,7 +229,7 @@ class MLP(nn.Sequential):
     """Inputs (B, ...), flattened and joined -> (B, outputs), by two hidden layers."""
 
     def __init__(self, inputs, hidden, outputs):
-        weights = hidden * (inputs + hidden + outputs)
+        weights = hidden * (inputs + outputs)
         require(weights <= 2**25, "MLP's number of weights", weights,
                 "up to 2**25, or a network of your own")
         super().__init__(
@@ -261,7 +260,6 @@ class Agent(nn.Module):
         with torch.random.fork_rng(devices=[]):  # the caller's own stream stays
             torch.default_generator.manual_seed(config.seed)
             self.build(config.hidden, **networks)
-        self.networks = [*self.children()]
         self.slow = AveragedModel(self.critic)
         self.eval()
         self.configure(config)
@@ -293,8 +291,8 @@ class Agent(nn.Module):
         Returns the terms of the loss, detached. Raises RuntimeError at a gradient that
         is not finite, before any weight moves.
         """
-        for network in self.networks:  # dropout and batch norm work here alone
-            network.train()
+        self.train()  # dropout and batch norm work here alone, and not in the slow copy
+        self.slow.eval()
         loss, value, info = self.loss(batch, is_expert)
         self.optimizer.zero_grad()
         self.backward(loss, value)
@@ -504,8 +502,8 @@ def learn(demos, env=None, config=None, callback=None, agent=None):
     """Train by the diary alone or, given an environment, by the learner's steps too.
 
     env: a gymnasium.Env or its name. callback(step, info) hears of every update and of
-    the terms of its loss, tensors (); returning False, it ends learning. An agent that
-    is handed in learns on, for the steps of config or of its own.
+    the terms of its loss, tensors (); where it returns False or 0, learning ends. An
+    agent that is handed in learns on, for the steps of config or of its own.
     """
     agent = agent or new_agent(demos, config or Config())
     numbers("an observation", demos.observations[0], *kind_of(agent.example))
@@ -519,8 +517,7 @@ def learn(demos, env=None, config=None, callback=None, agent=None):
         if env is not None:
             replay.add(agent.rows(next(steps)))
         info = agent.update(*replay.sample(c.batch_size, agent.generator))
-        answer = callback and callback(number, info)
-        if isinstance(answer, (bool, np.bool_, torch.Tensor)) and not answer:
+        if callback and np.array_equal(callback(number, info), False):
             break
     return agent
 
@@ -602,7 +599,7 @@ def bounds(space):
     if isinstance(space, Discrete) and space.start == 0:
         return np.float64([0, space.n - 1])
     plain = isinstance(space, Box) and len(space.shape) == 1 and space.dtype.kind == "f"
-    ends = np.float64([space.low, space.high] if plain else [-np.inf, np.inf])
+    ends = np.float64([space.low, space.high] if plain else [0, 0])
     width = ends[1] - ends[0]  # neither lost in rounding nor without end
     require(((width <= 1e6) & (abs(ends) < 1e6 * width)).all(), "action space", space,
             "told by file or argument, Discrete from 0, or a Box of floats with one "
@@ -635,8 +632,8 @@ def space_of(data):
 # ------------------------------------------------------------------------------- data
 
 COLUMNS = {"observations": np.number, "actions": np.number,
-           "next_observations": np.number, "terminations": np.bool_,
-           "truncations": np.bool_, "rewards": np.number, "episode_ids": np.integer}
+           "next_observations": np.number, "terminations": bool,
+           "truncations": bool, "rewards": np.number, "episode_ids": np.integer}
 NEEDED = [*COLUMNS][:5]
 Step = namedtuple("Step", COLUMNS, defaults=[None] * 3)  # one row of these
 
@@ -673,9 +670,15 @@ class Demos:
         self.starts = np.append(True, np.diff(self.episode_ids) != 0)
         outside = abs(self.actions - self.actions.clip(low, high)) > 1e-6 * (high - low)
         require(not outside.any(), "an action", self.actions[outside][:1], action_space)
-        if (ends & follows).any():
-            warnings.warn(f"the end of row {(ends & follows).argmax()} begins the next "
-                          "episode: is it that of a reset?", stacklevel=2)
+        runs_on = ends & follows
+        if runs_on.any():
+            warnings.warn(f"the end of row {runs_on.argmax()} begins the next episode: is "
+                          "it that of a reset?", stacklevel=2)
+        x = self.observations
+        lost = (abs(np.float32(x) - x) * (x != x[0])).max(0) > 0.001 * x.std(0)
+        if lost.any():
+            warnings.warn(f"observations {x[0][lost]} differ too little for float32, in "
+                          "which agents see them: subtract an origin", stacklevel=2)
 
     def __len__(self):
         return len(self.observations)
@@ -683,7 +686,7 @@ class Demos:
     def returns(self):
         """The sum of rewards of each episode (E,); NaN where rewards are unknown."""
         rewards = np.nan * self.starts if self.rewards is None else self.rewards
-        return np.add.reduceat(rewards, np.flatnonzero(self.starts), dtype=np.float64)
+        return np.add.reduceat(rewards, np.flatnonzero(self.starts), dtype=float)
 
     def keep(self, rows):
         """The rows where a mask (N,) is True."""
@@ -827,7 +830,7 @@ def run(args):
     demos = demos.subsample(args.subsample)
     agent = new_agent(demos, config)
     env.action_space.seed(args.seed)
-    fresh = (args.seed + 1_000_000) % 2**31  # starts that nobody has seen
+    fresh = args.seed ^ 1_000_000  # starts that nobody has seen
     chance = record(env, lambda obs: env.action_space.sample(), 20, fresh, agent)
     open(args.out or os.devnull, "ab").close()  # fail now, not after hours of learning
     start = time.monotonic()

@@ -114,10 +114,28 @@ def test_late_times_are_told_apart():
     """In float32, time stamps of 1.7e9 a second apart are the same number."""
     time = 1.7e9 + np.arange(6.0)[:, None]
     ends = np.zeros(5, bool)
-    demos = iq.Demos(Discrete(2), observations=time[[0, 1, 3, 4, 2]],
-                     actions=ends.astype(int), terminations=ends, truncations=ends,
-                     next_observations=time[[1, 2, 4, 5, 3]])
+    with pytest.warns(UserWarning, match=r"1.7e\+09.*float32"):
+        demos = iq.Demos(Discrete(2), observations=time[[0, 1, 3, 4, 2]],
+                         actions=ends.astype(int), terminations=ends, truncations=ends,
+                         next_observations=time[[1, 2, 4, 5, 3]])
     assert demos.starts.tolist() == [True, False, True, False, True]
+
+
+@pytest.mark.parametrize("column, merges", [
+    (1.7e9 + np.arange(6.0), True), (20_000_000 + np.arange(6), True),
+    (1e-3 + 1e-10 * np.arange(6), True), (np.float32(1.7e9) + np.zeros(6), False),
+    (np.full(6, 0.1), False), (np.full(6, 1.7e9 + 1), False), (np.arange(6), False),
+    (np.linspace(-1, 1, 6), False), (1e-7 * np.arange(6.0), False),
+    (1.7e9 + 1e6 * np.arange(6.0), False), (np.arange(250, 256).astype(np.uint8), False)])
+def test_what_float32_would_merge_is_told(column, merges):
+    """Agents see float32; a diary whose numbers do not survive that says so, by name."""
+    obs = np.column_stack([np.linspace(0, 1, 6), column])
+    ends = np.zeros(5, bool)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        iq.Demos(Discrete(2), observations=obs[:-1], actions=ends.astype(int),
+                 terminations=ends, truncations=ends, next_observations=obs[1:])
+    assert [f"{obs[0, 1:]}" in str(x.message) for x in told] == [True] * merges
 
 
 @pytest.mark.parametrize("n", [1, 3, 4])
