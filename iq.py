@@ -197,8 +197,8 @@ class Config:
     # share of the critic that its slow copy takes per update; 1: no copy
     target_rate: (1e-6, 1.0) = 0.05
     grad_clip: (1e-6, 1e6) = 10.0  # largest norm of a gradient
-    batch_size: (1, 1_000_000) = 64  # rows of the diary in an update, and as many of replay
-    steps: (1, 1_000_000_000_000) = 10_000  # updates; online, each after one step of the learner's
+    batch_size: (1, 1_000_000) = 64  # rows of the diary in an update, as many of replay
+    steps: (1, 1_000_000_000) = 10_000  # updates; online, each after one step outside
     seed: (0, 2_147_483_647) = 0  # of weights, batches, actions and the environment
     device: ["cpu", *["cuda"] * torch.cuda.is_available()] = "cpu"  # where to compute
 
@@ -672,13 +672,13 @@ class Demos:
         require(not outside.any(), "an action", self.actions[outside][:1], action_space)
         runs_on = ends & follows
         if runs_on.any():
-            warnings.warn(f"the end of row {runs_on.argmax()} begins the next episode: is "
-                          "it that of a reset?", stacklevel=2)
+            warnings.warn(f"the end of row {runs_on.argmax()} begins the next "
+                          "episode: is it that of a reset?", stacklevel=2)
         x = self.observations
         lost = (abs(np.float32(x) - x) * (x != x[0])).max(0) > 0.001 * x.std(0)
         if lost.any():
-            warnings.warn(f"observations {x[0][lost]} differ too little for float32, in "
-                          "which agents see them: subtract an origin", stacklevel=2)
+            warnings.warn(f"observations {x[0][lost]} differ too little for float32, "
+                          "as agents see them: subtract an origin", stacklevel=2)
 
     def __len__(self):
         return len(self.observations)

@@ -532,8 +532,8 @@ class Ear:
 @kinds
 @pytest.mark.parametrize("online", [False, True])
 @pytest.mark.parametrize("answer, steps", [
-    (False, 4), (np.False_, 4), (torch.tensor(False), 4), (0, 4), (None, 10), (True, 10),
-    (torch.tensor(True), 10), ("", 10), ([], 10), (np.zeros(2), 10)])
+    (False, 4), (np.False_, 4), (torch.tensor(False), 4), (0, 4), (None, 10),
+    (True, 10), (torch.tensor(True), 10), ("", 10), ([], 10), (np.zeros(2), 10)])
 def test_a_callback_hears_every_update_and_ends_learning_by_false(
         kind, online, answer, steps):
     env, ear = Told(gym.make(ENVS[kind])), Ear(answer)

@@ -126,9 +126,10 @@ def test_late_times_are_told_apart():
     (1e-3 + 1e-10 * np.arange(6), True), (np.float32(1.7e9) + np.zeros(6), False),
     (np.full(6, 0.1), False), (np.full(6, 1.7e9 + 1), False), (np.arange(6), False),
     (np.linspace(-1, 1, 6), False), (1e-7 * np.arange(6.0), False),
-    (1.7e9 + 1e6 * np.arange(6.0), False), (np.arange(250, 256).astype(np.uint8), False)])
+    (1.7e9 + 1e6 * np.arange(6.0), False),
+    (np.arange(250, 256).astype(np.uint8), False)])
 def test_what_float32_would_merge_is_told(column, merges):
-    """Agents see float32; a diary whose numbers do not survive that says so, by name."""
+    """Agents see float32; a diary whose numbers do not survive that says so."""
     obs = np.column_stack([np.linspace(0, 1, 6), column])
     ends = np.zeros(5, bool)
     with warnings.catch_warnings(record=True) as told:
