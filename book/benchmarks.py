@@ -1,6 +1,7 @@
 """Measure iq.py beside its controls, its peers and chance; write book/results/.
 
     python book/benchmarks.py returns    [--task T ...] [--method M ...] [--mode online] [--seeds N]
+    python book/benchmarks.py bodies     [--task T ...] [--steps N] [--seeds N] [--set FIELD=JSON ...]
     python book/benchmarks.py ablations  [--task T ...] [--field F ...] [--seeds N]
     python book/benchmarks.py rewards    [--task T ...] [--seeds N]
     python book/benchmarks.py peers      [--task T ...] [--method M ...] [--seeds N]
@@ -88,9 +89,13 @@ FIELDS = {  # of Config: values beside the default. Neither task's diary ends by
     "learning_rate": (3e-4, 3e-3), "target_rate": (0.005, 0.2, 1.0), "grad_clip": (1.0, 1e6),
     "batch_size": (16, 32, 256)}
 
+BODIES = "Hopper", "HalfCheetah", "Walker2d"  # their networks see standardized observations
+BODY = {"standardized": ("online", {"continuous": "actor_critic", "hidden": 256})}
+CURVED = "returns.csv", "bodies.csv"
+
 # ------------------------------------------------------------------------ rows and runs
 
-Job = namedtuple("Job", "task mode method change seed steps curve")
+Job = namedtuple("Job", "task mode method change seed steps file")
 
 
 @functools.cache  # asked first when a command begins
@@ -184,7 +189,8 @@ def learned(job, demos, look=lambda act, step: None):
             clone.update()
             look(clone.act, step)
         return clone
-    agent = iq.new_agent(demos, config)
+    networks = hunts.standardized(demos, config) if job.method.startswith("standardized") else {}
+    agent = iq.new_agent(demos, config, **networks)
     if job.method == "SQIL":
         agent.loss = functools.partial(constant_rewards, agent)
     replayed = job.mode == "online" and job.method != "no replay"
@@ -207,13 +213,13 @@ def constant_rewards(agent, batch, is_expert):
 
 
 def measure(job):
-    """A row of returns.csv or ablations.csv, and ten points of curves.csv before it."""
+    """A row of a file and, of two of the files, ten points of curves.csv before it."""
     torch.set_num_threads(1)
     curve, looked, begun = [], 0.0, time.perf_counter()
 
     def look(act, step):
         nonlocal looked
-        if job.curve and step % max(job.steps // 10, 1) == 0:
+        if job.file in CURVED and step % max(job.steps // 10, 1) == 0:
             start = time.perf_counter()
             got = iq.record(job.task.env, act, 5, hunts.FRESH).returns().mean()
             curve.append(head(job) | {"step": step, "return": got})
@@ -227,13 +233,12 @@ def measure(job):
         print(*head(job).values(), error, file=sys.stderr, flush=True)
         seconds, got = time.perf_counter() - begun - looked, np.nan
     row = head(job) | worth(job.task, got) | {"seconds": seconds}
-    return [("curves.csv", point) for point in curve] + [
-        ("returns.csv" if job.curve else "ablations.csv", row)]
+    return [("curves.csv", point) for point in curve] + [(job.file, row)]
 
 
-def jobs(args, methods, tasks, curve=True):
+def jobs(args, methods, tasks, file="returns.csv"):
     """All runs: the first seed of everything, then the second."""
-    return [Job(task, mode, method, change, seed, args.steps or getattr(task, mode), curve)
+    return [Job(task, mode, method, change, seed, args.steps or getattr(task, mode), file)
             for seed in range(args.seeds or 5) for task in tasks if seed < (args.seeds or task.seeds)
             for method, (modes, change) in methods.items() for mode in modes.split()
             if args.mode in (None, mode)]
@@ -248,13 +253,21 @@ def returns(args):
     work(measure, jobs(args, methods, chosen(args)), args.results / "returns.csv", args.workers)
 
 
+def bodies(args):
+    """Tasks of many joints, by the actor-critic and networks of one's own."""
+    more = {k: json.loads(x) for k, x in (word.split("=") for word in args.set)}
+    methods = {", ".join([m, *args.set]): (modes, x | more) for m, (modes, x) in BODY.items()}
+    work(measure, jobs(args, methods, chosen(args, BODIES), "bodies.csv"),
+         args.results / "bodies.csv", args.workers)
+
+
 def ablations(args):
     """One field changed, all else at its default; a run that breaks down is NaN."""
     default = iq.Config()
     methods = {"default": (args.mode or "online", {})} | {
         f"{name}={x}": (args.mode or "online", {name: x}) for name in args.field or FIELDS
         for x in FIELDS[name] if x != getattr(default, name)}
-    todo = [job for job in jobs(args, methods, chosen(args, ABLATED), False)
+    todo = [job for job in jobs(args, methods, chosen(args, ABLATED), "ablations.csv")
             if "continuous" not in job.change or not counted(job.task)]
     work(measure, todo, args.results / "ablations.csv", args.workers)
 
@@ -400,7 +413,7 @@ def peers(args):
                         "setuptools<81", f"torch=={torch.__version__}"], check=True)
     methods = {m: x for m, x in ({m: METHODS[m] for m in ("iq", "clone")} | PEERS).items()
                if not args.method or m.partition(",")[0] in args.method}
-    todo = [job for job in jobs(args, methods, [t for t in chosen(args) if t.env in CLASSIC], False)
+    todo = [job for job in jobs(args, methods, [t for t in chosen(args) if t.env in CLASSIC], "peers.csv")
             if job.method != ("SAC, speed" if counted(job.task) else "DQN, speed")]
     work(peer, todo, args.results / "peers.csv", args.workers)
 
@@ -488,14 +501,14 @@ def sarsa(env, view, bins, episodes, tilings=8):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     flag = parser.add_argument
-    todo = {f.__name__: f for f in (returns, ablations, rewards, speed, peers, table, record)}
+    todo = {f.__name__: f for f in (returns, bodies, ablations, rewards, speed, peers, table, record)}
     flag("command", choices=todo)
     flag("--task", nargs="+", help="names of tasks, or parts of them")
     flag("--method", nargs="+", help=f"of returns: {', '.join(METHODS)}; of peers: iq, clone, BC, SQIL, GAIL, DQN, SAC")
     flag("--mode", choices=("online", "offline"))
     flag("--seeds", type=int, help="seeds 0 to N - 1 (as the task says)")
     flag("--steps", type=int, help="(as the task says)")
-    flag("--set", nargs="+", metavar="FIELD=JSON", help="returns: other choices of Config")
+    flag("--set", nargs="+", default=(), metavar="FIELD=JSON", help="returns, bodies: other choices of Config")
     flag("--field", nargs="+", choices=FIELDS, help="ablations of these")
     flag("--hidden", nargs="+", type=int, default=(64, 128, 256), help="speed at these widths")
     flag("--span", type=float, default=0.5, help="speed: seconds of a round, of seven")

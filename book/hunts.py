@@ -69,6 +69,28 @@ class Clone:
         return float(loss.detach())
 
 
+class Standardized(torch.nn.Module):
+    """A network that sees observations less the diary's mean, over the diary's spread."""
+
+    def __init__(self, demos: iq.Demos, network: torch.nn.Module) -> None:
+        super().__init__()
+        seen = torch.as_tensor(demos.observations, dtype=torch.float32)
+        self.register_buffer("mean", seen.mean(0))
+        self.register_buffer("spread", seen.std(0).clamp(min=1e-3))
+        self.network = network
+
+    def forward(self, obs, *action):
+        return self.network((obs - self.mean) / self.spread, *action)
+
+
+def standardized(demos: iq.Demos, config: iq.Config) -> dict:
+    """Networks of one's own for an actor-critic: iq.MLPs that see such observations."""
+    (n,), (a,) = demos.observations.shape[1:], demos.actions.shape[1:]
+    torch.manual_seed(config.seed)
+    return {"critic": Standardized(demos, iq.MLP(n + a, config.hidden, 1)),
+            "actor": Standardized(demos, iq.MLP(n, config.hidden, 2 * a))}
+
+
 def measured(one: Callable, home: str, seeds: int, every: int, episodes: int,
              film: int | None) -> Hunts:
     """one(seed, measure) -> learner; it calls measure(act, step, info) after every update.
