@@ -1,7 +1,7 @@
 """Measure iq.py beside its controls, its peers and chance; write book/results/.
 
     python book/benchmarks.py returns    [--task T ...] [--method M ...] [--mode online] [--seeds N]
-    python book/benchmarks.py bodies     [--task T ...] [--steps N] [--seeds N] [--set FIELD=JSON ...]
+    python book/benchmarks.py bodies     [--task T ...] [--method M] [--steps N] [--seeds N] [--set FIELD=JSON ...]
     python book/benchmarks.py ablations  [--task T ...] [--field F ...] [--seeds N]
     python book/benchmarks.py rewards    [--task T ...] [--seeds N]
     python book/benchmarks.py peers      [--task T ...] [--method M ...] [--seeds N]
@@ -89,8 +89,9 @@ FIELDS = {  # of Config: values beside the default. Neither task's diary ends by
     "learning_rate": (3e-4, 3e-3), "target_rate": (0.005, 0.2, 1.0), "grad_clip": (1.0, 1e6),
     "batch_size": (16, 32, 256)}
 
-BODIES = "Hopper", "HalfCheetah", "Walker2d"  # their networks see standardized observations
-BODY = {"standardized": ("online", {"continuous": "actor_critic", "hidden": 256})}
+BODIES = "Hopper", "HalfCheetah", "Walker2d"
+BODY = {name: ("online", {"continuous": "actor_critic", "hidden": 256}) for name in (
+    "standardized", "plain")}  # networks that see observations in units of the diary's spread; iq.py's
 CURVED = "returns.csv", "bodies.csv"
 
 # ------------------------------------------------------------------------ rows and runs
@@ -254,9 +255,10 @@ def returns(args):
 
 
 def bodies(args):
-    """Tasks of many joints, by the actor-critic and networks of one's own."""
+    """Tasks of many joints, by the actor-critic: networks of one's own, and iq.py's."""
     more = {k: json.loads(x) for k, x in (word.split("=") for word in args.set)}
-    methods = {", ".join([m, *args.set]): (modes, x | more) for m, (modes, x) in BODY.items()}
+    methods = {", ".join([m, *args.set]): (modes, x | more) for m, (modes, x) in BODY.items()
+               if not args.method or m in args.method}
     work(measure, jobs(args, methods, chosen(args, BODIES), "bodies.csv"),
          args.results / "bodies.csv", args.workers)
 
