@@ -5,7 +5,8 @@ Only the book needs this file. Learning is iq.py's; here it is only called and m
 from __future__ import annotations
 
 import csv
-import textwrap
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -261,26 +262,19 @@ def results(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def sweep(rows: list[dict[str, str]]) -> None:
-    """A table and a picture of each study in ablations.csv; one mark a seed, NaN left out."""
-    studies = {}
-    for row in rows:
-        tasks = studies.setdefault(row["study"], {}).setdefault(row["task"], {})
-        tasks.setdefault(row["setting"], []).append(row)
-    for study, tasks in studies.items():
-        table, height = {}, -(-len(tasks) // 2)
-        fig, axes = caveman.figure(height, 2, 6.4, 2.5 * height, layout="constrained")
-        for ax in axes.flat[len(tasks):]:
-            ax.axis("off")
-        for ax, (task, settings) in zip(axes.flat, tasks.items(), strict=False):
-            for spot, (setting, group) in enumerate(settings.items()):
-                got = np.array([float(row["return_mean"]) for row in group])
-                ax.plot(np.full(len(got), spot), got, "o", color=caveman.LEARNER, alpha=0.75)
-                most = max(float(row["max_q"]) for row in group)
-                line = table.setdefault(setting, {"setting": setting})
-                line[task] = f"{got.mean():.0f}\u00a0±\u00a0{got.std():.0f} ({most:.1f})"
-            ax.set_xticks(range(len(settings)), settings, rotation=30, ha="right", fontsize=8)
-            ax.set_ylabel("return")
-            ax.set_title(textwrap.fill(task, 32), fontsize=9)
-        caveman.table(list(table.values()), f"{study}: return over seeds (and largest |Q|)")
-        caveman.show(fig, alt=f"Returns of every seed by setting of {study}, task by task.")
+# a fact of the seed's story, and where its name is another the pattern that finds it
+FACTS = r"""next state; expert data; no next place; Q-map; copy-only; two brains = two.brain|two heads;
+One map; silly map = baby|silly; soft value = log ?\\sum; soft best = hunters;
+now plus later = Now plus later; online objective = Equation 9|Eq. 9; magic shape = \\phi;
+actor = \bactor; offline objective = Equation 12|Eq. 12; gradient step; softmax;
+reward recovery = tag.11|Equation 11; full loop; second rock; careful carving = areful carving;
+square; big stone; summary = Grok hunt like Ugg; 1.274; 0.053; 1.295; 1.604; 0.406"""
+
+
+def seed_facts() -> list[dict[str, str]]:
+    """Of each fact of the story that the book grew from, up to four pages that tell it."""
+    pages = {path.stem: "".join("".join(cell["source"]) for cell in json.loads(path.read_text())["cells"])
+             for path in sorted(RESULTS.parent.glob("*.ipynb")) if path.stem != "12_beyond"}
+    pairs = [[x.strip() for x in fact.split(" = ")] for fact in FACTS.split(";")]
+    return [{"of the seed": pair[0], "stands in": ", ".join(
+        [page for page, text in pages.items() if re.search(pair[-1], text)][:4])} for pair in pairs]
