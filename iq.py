@@ -229,7 +229,7 @@ class MLP(nn.Sequential):
     """Inputs (B, ...), flattened and joined -> (B, outputs), by two hidden layers."""
 
     def __init__(self, inputs, hidden, outputs):
-        weights = hidden * (inputs + outputs)
+        weights = hidden * (inputs + hidden + outputs)
         require(weights <= 2**25, "MLP's number of weights", weights,
                 "up to 2**25, or a network of your own")
         super().__init__(
@@ -586,12 +586,12 @@ def kind_of(obs):
 
 def numbers(name, values, kind, shape):
     """A copy of finite numbers of a numpy class and shape."""
-    array = np.array(values)  # environments may change their own in place
-    real = np.issubdtype(array.dtype, kind) and np.isrealobj(array)
-    fits = real and array.shape == shape and (abs(array) < np.float64(3e38)).all()
+    array = np.asarray(values)  # not copied before it is known to be numbers
+    fits = (np.issubdtype(array.dtype, kind) and np.isrealobj(array)
+            and array.shape == shape and (abs(array) < np.float64(3e38)).all())
     require(fits, name, f"{type(values).__name__} of {array.dtype} {array.shape}",
             f"finite {kind.__name__} {shape}")
-    return array
+    return array.copy()  # environments may change their own in place
 
 
 def bounds(space):
@@ -674,7 +674,7 @@ class Demos:
         if runs_on.any():
             warnings.warn(f"the end of row {runs_on.argmax()} begins the next "
                           "episode: is it that of a reset?", stacklevel=2)
-        x = self.observations
+        x = self.observations[:1000]  # enough to tell, and little memory
         lost = (abs(np.float32(x) - x) * (x != x[0])).max(0) > 0.001 * x.std(0)
         if lost.any():
             warnings.warn(f"observations {x[0][lost]} differ too little for float32, "

@@ -269,7 +269,7 @@ class Mean(nn.Linear):
 
 def test_large_images_want_a_network_of_ones_own_and_it_comes_back(tmp_path):
     image = np.zeros((3, 480, 640), np.uint8)
-    with pytest.raises(ValueError, match="MLP.*117965056.*your own"):
+    with pytest.raises(ValueError, match="MLP.*117981440.*your own"):
         iq.SoftQ(image, Discrete(2))
     agent = iq.SoftQ(image, Discrete(2), critic=Mean(1, 2))
     agent.save(tmp_path / "agent.pt")

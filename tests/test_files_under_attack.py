@@ -208,6 +208,10 @@ HEADERS = st.one_of(
        version=st.sampled_from([b"\1\0", b"\2\0", b"\3\0", b"\4\0"]), lie=st.booleans())
 @example("discrete", "rewards", "{'descr': '<f8', 'fortran_order': False, "
          "'shape': (1000000000000,)}", b"\1\0", False)
+@example("discrete", "rewards", "{'descr': '|V0', 'fortran_order': False, "
+         "'shape': (1000000000000,)}", b"\1\0", False)
+@example("discrete", "rewards", "{'descr': '|S0', 'fortran_order': False, "
+         "'shape': (1000000000000,)}", b"\1\0", False)
 def test_a_diary_with_hostile_array_headers(folder, kind, name, header, version, lie):
     text = header.encode("utf8", "replace") + b"\n"
     size = len(text) * 7 if lie else len(text)
