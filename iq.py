@@ -230,8 +230,7 @@ class MLP(nn.Sequential):
 
     def __init__(self, inputs, hidden, outputs):
         weights = hidden * (inputs + hidden + outputs)
-        require(weights <= 2**25, "MLP's number of weights", weights,
-                "up to 2**25, or a network of your own")
+        require(weights <= 2**25, "MLP's weights", weights, "up to 2**25, or your own")
         super().__init__(
             nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(),
             nn.Linear(hidden, outputs))
@@ -259,15 +258,15 @@ class Agent(nn.Module):
         self.absorbing_value = nn.Parameter(torch.zeros(()))  # V_A; unlearned, 0
         with torch.random.fork_rng(devices=[]):  # the caller's own stream stays
             torch.default_generator.manual_seed(config.seed)
-            self.build(config.hidden, **networks)
+            self.build(**networks)
         self.slow = AveragedModel(self.critic)
-        self.eval()
         self.configure(config)
 
-    def ready(self, name, network, hidden, outputs, *inputs):
+    def ready(self, name, network, outputs, *inputs):
         """Take a user's network, or an MLP, after one row went through it."""
         row = [torch.zeros(1, *shape) for shape in inputs]
-        network = network or MLP(sum(x.numel() for x in row), hidden, outputs)
+        network = network or MLP(
+            sum(x.numel() for x in row), self.config.hidden, outputs)
         got = tuple(network.cpu().eval()(*row).shape)
         require(got == (1, outputs), f"{name}'s output, 1 row", got, f"(1, {outputs})")
         require({*network.parameters()}.isdisjoint(self.parameters()),
@@ -293,7 +292,7 @@ class Agent(nn.Module):
         """
         self.train()  # dropout and batch norm work here alone, and not in the slow copy
         self.slow.eval()
-        loss, value, info = self.loss(batch, is_expert)
+        loss, info, value = self.loss(batch, is_expert)
         self.optimizer.zero_grad()
         self.backward(loss, value)
         self.eval()
@@ -304,7 +303,7 @@ class Agent(nn.Module):
         return info
 
     def loss(self, batch, is_expert):
-        """The loss of a batch (), V(s) of its rows (B,), and the terms of the loss."""
+        """The loss of a batch (), its terms, and V(s) of the batch's rows (B,)."""
         c = self.config
         q_of, value = self.q_and_value(batch.obs, self.critic)
         rows = q_of(batch.action), value, self.next_value(batch, self.slow), is_expert
@@ -312,9 +311,8 @@ class Agent(nn.Module):
             rows = append_absorbing(*rows, batch.terminated, self.absorbing_value)
         share = self.value_term if c.value_term is None else c.value_term
         initial = self.value(batch.initial_obs) if share == "initial" else None
-        loss, info = iq_loss(*rows, c.gamma, c.divergence, c.chi2_alpha, c.chi2_on,
-                             share, initial)
-        return loss, value, info
+        return *iq_loss(*rows, c.gamma, c.divergence, c.chi2_alpha, c.chi2_on, share,
+                        initial), value
 
     @torch.no_grad()
     def next_value(self, batch, critic):
@@ -392,9 +390,9 @@ class SoftQ(Agent):
     Network: critic, obs (B, *obs) -> Q of every action (B, A).
     """
 
-    def build(self, hidden, critic=None):
+    def build(self, critic=None):
         self.low, self.high = -1, 1  # a counted action is its own unit
-        self.ready("critic", critic, hidden, self.action_space.n, self.example.shape)
+        self.ready("critic", critic, self.action_space.n, self.example.shape)
 
     def q_and_value(self, obs, critic):
         """Q(s, .), a function of actions, and V(s), (B,)."""
@@ -405,9 +403,8 @@ class SoftQ(Agent):
     def choose(self, obs, greedy):
         """Actions of the policy, from observations as networks take them."""
         policy = soft_policy(self.critic(obs), self.config.temperature).exp()
-        if greedy:
-            return policy.argmax(1)
-        return torch.multinomial(policy, 1, generator=self.generator).squeeze(1)
+        return policy.argmax(1) if greedy else torch.multinomial(
+            policy, 1, generator=self.generator).squeeze(1)
 
 
 class SoftNAF(Agent):
@@ -418,8 +415,8 @@ class SoftNAF(Agent):
     Network: critic, obs (B, *obs) -> V, means, log stds (B, 1 + 2A) before squeezing.
     """
 
-    def build(self, hidden, critic=None):
-        self.ready("critic", critic, hidden, 1 + 2 * len(self.low), self.example.shape)
+    def build(self, critic=None):
+        self.ready("critic", critic, 1 + 2 * len(self.low), self.example.shape)
 
     def heads(self, obs, critic):
         """V (B,), and of the policy the means and log stds (B, A), both in (-1, 1).
@@ -451,9 +448,9 @@ class SoftActorCritic(Agent):
     value_term = 1.0  # this Q is free off the diary, and the actor climbs its errors:
     # they must be pressed down where the learner goes (Pendulum fails with 0.05)
 
-    def build(self, hidden, critic=None, actor=None):
-        self.ready("critic", critic, hidden, 1, self.example.shape, self.low.shape)
-        self.ready("actor", actor, hidden, 2 * len(self.low), self.example.shape)
+    def build(self, critic=None, actor=None):
+        self.ready("critic", critic, 1, self.example.shape, self.low.shape)
+        self.ready("actor", actor, 2 * len(self.low), self.example.shape)
 
     def q_and_value(self, obs, critic):
         """V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi, by one draw."""
@@ -570,9 +567,8 @@ def play(env, policy, seed, agent=None, episodes=2**63):
             require(action in space, "action", action, space)
             seen, reward, terminated, truncated, _ = env.step(action.copy())
             next_obs = see(seen, step)
-            reward = np.float64(reward).item()
             ends = bool(terminated), bool(truncated) or step == limit
-            yield Step(obs, action, next_obs, *ends, reward, episode)
+            yield Step(obs, action, next_obs, *ends, np.float64(reward).item(), episode)
             obs = next_obs
             if any(ends) or env.unwrapped.stepped_by is not me:
                 break
@@ -602,8 +598,7 @@ def bounds(space):
     ends = np.float64([space.low, space.high] if plain else [0, 0])
     width = ends[1] - ends[0]  # neither lost in rounding nor without end
     require(((width <= 1e6) & (abs(ends) < 1e6 * width)).all(), "action space", space,
-            "told by file or argument, Discrete from 0, or a Box of floats with one "
-            "axis, at most 1e6 wide")
+            "told: Discrete from 0, or a Box of floats, one axis, up to 1e6 wide")
     return ends
 
 
@@ -625,8 +620,8 @@ def space_of(data):
     if "n_actions" in data:
         return Discrete(int(data["n_actions"]))
     if "action_low" in data:
-        return Box(data["action_low"], data["action_high"],
-                   dtype=data["action_low"].dtype)
+        low = np.asarray(data["action_low"])
+        return Box(low, np.asarray(data["action_high"]), dtype=low.dtype)
 
 
 # ------------------------------------------------------------------------------- data
@@ -739,8 +734,7 @@ class Demos:
                 data = {x: file[x] if x in COLUMNS else x for x in file}
                 own = space_of(file)
         except Exception as error:  # for bad bytes numpy and zipfile raise many
-            require(False, f"diary {path}", type(error).__name__,
-                    "an .npz of plain arrays")
+            require(False, f"diary {path}", type(error).__name__, "an .npz of arrays")
         if isinstance(action_space, str):
             action_space = make(action_space).action_space
         check_space(own or action_space, action_space or own)
@@ -787,15 +781,16 @@ def load(path, **networks):
     """A checkpoint's agent, on the CPU; a user's own networks are given again."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        weights = state["weights"]
-        told = [state["example"], *state["space"].values(), *weights.values()]
+        told = [state["example"], *state["space"].values()]
         count = sum(x.numel() for x in told)
         require(count <= os.path.getsize(path), "numbers", count, "what the file holds")
-        space = space_of({name: x.numpy() for name, x in state["space"].items()})
-        agent = new_agent(
-            argparse.Namespace(observations=[told[0].numpy()], action_space=space),
-            Config(**state["config"]), **networks)
-        agent.load_state_dict(weights)
+        first = argparse.Namespace(
+            observations=[told[0].numpy()], action_space=space_of(state["space"]))
+        agent = new_agent(first, Config(**state["config"]), **networks)
+        for name, own in agent.state_dict().items():
+            got = state["weights"][name].dtype
+            require(got == own.dtype, name, got, own.dtype)
+        agent.load_state_dict(state["weights"])
     except Exception as error:  # for bad bytes torch and pickle raise many
         require(False, f"checkpoint {path}", repr(error), "an agent that was saved")
     return agent

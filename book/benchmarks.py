@@ -210,7 +210,7 @@ def constant_rewards(agent, batch, is_expert):
         rows = iq.append_absorbing(*rows, batch.terminated, agent.absorbing_value)
     reward = iq.inverse_bellman(rows[0], rows[2], agent.config.gamma)
     loss = (reward - rows[3].float()).square().mean()
-    return loss, value, {"loss": loss.detach()}
+    return loss, {"loss": loss.detach()}, value
 
 
 def measure(job):

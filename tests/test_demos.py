@@ -215,7 +215,7 @@ def test_a_space_is_told_by_the_file_by_the_caller_or_by_an_environment(path):
     write(path, data)
     for told in Discrete(2), "CartPole-v1":
         assert iq.Demos.load(path, action_space=told).action_space == Discrete(2)
-    with pytest.raises(ValueError, match="action space is None; allowed: told by"):
+    with pytest.raises(ValueError, match="action space is None; allowed: told"):
         iq.Demos.load(path)
     data = columns(diary("continuous"))
     del data["action_low"]
@@ -311,7 +311,7 @@ CONTINUOUS = {
 }
 IN_FILES = {
     **{f"no {k}": (drop(k), rf"^.*'{k}'.*absent.*episode_ids") for k in NEEDED},
-    "pickled": (cast("observations", object), "plain arrays"),
+    "pickled": (cast("observations", object), "npz of arrays"),
     "no actions to choose from": (put("n_actions", (), 0), "."),
     "several numbers of actions": (
         lambda data: data.update(n_actions=np.array([2, 2])), "."),

@@ -278,6 +278,8 @@ LIES = {
     **{f"{k} is {x!r}": put(x, k) for k in ("config", "weights", "example", "space")
        for x in (None, 3, "words", [], {}, torch.zeros(2, 2))},
     "weights of another shape": each_weight(lambda x: x[..., None]),
+    **{f"weights of type {x}": each_weight(lambda w, x=x: w.to(x))
+       for x in (torch.float64, torch.float16, torch.int64, torch.complex64)},
     "weights of words": each_weight(str),
     "weights of none": each_weight(lambda x: None),
     "weights without end": each_weight(lambda x: WIDE),
