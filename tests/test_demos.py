@@ -205,6 +205,17 @@ def test_episodes_that_do_not_fit_each_other_are_refused(demos):
                 ([{"a": x} for x in obs], actions, ends, space)):
         with pytest.raises(ValueError):
             iq.Demos.from_episodes(*bad)
+    with pytest.raises(ValueError, match="^rows of observations less 1 is .*; allowed: "):
+        iq.Demos.from_episodes([x[1:] for x in obs], actions, ends, space)
+
+
+@pytest.mark.parametrize("most", [1e-3, 1.0, 1e5])
+def test_an_action_leaves_its_box_by_rounding_or_is_refused(most):
+    space, obs = Box(-most, most, (1,), np.float64), [np.arange(6.0).reshape(3, 2)]
+    made = lambda x: iq.Demos.from_episodes(obs, [[[x], [-x]]], [True], space)
+    assert len(made(most * (1 + 1e-7))) == 2
+    with pytest.raises(ValueError, match="^an action is"):
+        made(most * (1 + 1e-4))
 
 
 # --------------------------------------------------------------------- action spaces
@@ -397,6 +408,8 @@ def test_what_is_not_a_diary_is_refused_in_our_own_words(name, path):
         assert str(path) in said
     if name in ("hdf5", "a pickle", "text", "a single array"):
         assert ".npz" in said
+    if name in ("missing", "a folder"):
+        assert {"missing": "FileNotFound", "a folder": "IsADirectory"}[name] in said
 
 
 def test_an_observation_of_a_reset_in_the_place_of_the_last_one_is_warned_of():

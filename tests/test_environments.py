@@ -459,11 +459,18 @@ def test_the_elder_of_cartpole_never_falls_and_wanders():
     assert 0.3 < demos.actions.mean() < 0.7
 
 
-def test_the_elder_of_cartpole_draws_its_push_from_a_logistic_of_the_state():
-    obs, elder = np.array([0.1, -0.2, 0.01, 0.05]), iq.elder("CartPole-v1")
-    drawn = np.mean([elder(obs) for _ in range(4000)])
-    logit = 1.5 * 0.1 - 4 * 0.2 + 50 * 0.01 + 10 * 0.05
-    assert drawn == pytest.approx(1 / (1 + math.exp(-logit)), abs=0.04)  # 5 sigma
+@pytest.mark.parametrize("axis, weight", [*enumerate([1.5, 4, 50, 10])])
+def test_the_elder_of_cartpole_draws_its_push_from_a_logistic_of_the_state(axis, weight):
+    elder = iq.elder("CartPole-v1")
+    for logit in -1, 1:
+        drawn = np.mean([elder(np.eye(4)[axis] * logit / weight) for _ in range(4000)])
+        assert drawn == pytest.approx(1 / (1 + math.exp(-logit)), abs=0.035)  # 5 sigma
+
+
+def test_an_elder_does_the_same_each_time_it_is_sent_for():
+    first, second = iq.elder("CartPole-v1"), iq.elder("CartPole-v1")
+    level = np.zeros(4)
+    assert [first(level) for _ in range(64)] == [second(level) for _ in range(64)]
 
 
 def test_the_elder_of_pendulum_is_expert_and_shows_the_swing_and_the_balance():
@@ -488,5 +495,5 @@ def test_the_elder_of_pendulum_swings_to_the_energy_of_standing_and_balances(
 
 
 def test_there_is_no_elder_for_other_valleys():
-    with pytest.raises(ValueError, match="Acrobot-v1.*CartPole-v1.*Pendulum-v1"):
+    with pytest.raises(ValueError, match="^environment with an elder is Acrobot-v1;.*CartPole-v1.*Pendulum-v1"):
         iq.elder("Acrobot-v1")
