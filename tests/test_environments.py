@@ -460,7 +460,7 @@ def test_the_elder_of_cartpole_never_falls_and_wanders():
 
 
 @pytest.mark.parametrize("axis, weight", [*enumerate([1.5, 4, 50, 10])])
-def test_the_elder_of_cartpole_draws_its_push_from_a_logistic_of_the_state(axis, weight):
+def test_the_elder_of_cartpole_pushes_by_a_logistic_of_the_state(axis, weight):
     elder = iq.elder("CartPole-v1")
     for logit in -1, 1:
         drawn = np.mean([elder(np.eye(4)[axis] * logit / weight) for _ in range(4000)])
@@ -495,5 +495,6 @@ def test_the_elder_of_pendulum_swings_to_the_energy_of_standing_and_balances(
 
 
 def test_there_is_no_elder_for_other_valleys():
-    with pytest.raises(ValueError, match="^environment with an elder is Acrobot-v1;.*CartPole-v1.*Pendulum-v1"):
+    with pytest.raises(ValueError, match=(
+            "^environment with an elder is Acrobot-v1;.*CartPole-v1.*Pendulum-v1")):
         iq.elder("Acrobot-v1")
