@@ -97,6 +97,9 @@ def test_starts_are_the_first_rows_of_episodes_and_returns_their_sums(demos):
     assert firsts.tolist() == [0, *(ends[:-1] + 1)] and len(firsts) == 4
     sums = [demos.rewards[a:b + 1].astype(float).sum() for a, b in zip(firsts, ends)]
     assert demos.returns() == pytest.approx(sums, rel=1e-12)
+    small = columns(demos) | {"rewards": np.full(len(demos), 100, np.int8)}
+    lengths = np.diff([*firsts, len(demos)])
+    assert table(small).returns().tolist() == (100 * lengths).tolist()
 
 
 def test_episodes_are_told_by_ids_and_else_by_ends_and_jumps():

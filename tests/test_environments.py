@@ -156,6 +156,9 @@ def test_a_task_without_an_end_is_cut_and_a_limit_of_its_own_is_kept():
 
     demos = iq.record(Endless(), lambda obs: 0, 1, seed=0)
     assert len(demos) <= 10_000 and demos.truncations[-1]
+    longer = gym.make(gym.envs.registration.EnvSpec(
+        "Endless-v0", entry_point=Endless, max_episode_steps=10_001))
+    assert len(iq.record(longer, lambda obs: 0, 1, seed=0)) == 10_001
     for env in gym.make("Walk-v0", max_episode_steps=7), gym.wrappers.TimeLimit(
             Walk(), 7):
         demos = iq.record(env, lambda obs: int(obs[0] < 0), 9, seed=0)
