@@ -196,7 +196,6 @@ class Config:
     learning_rate: (1e-9, 1.0) = 1e-3  # step size of Adam
     # share of the critic that its slow copy takes per update; 1: no copy
     target_rate: (1e-6, 1.0) = 0.05
-    grad_clip: (1e-6, 1e6) = 10.0  # largest norm of a gradient
     batch_size: (1, 1_000_000) = 64  # rows of the diary in an update, as many of replay
     steps: (1, 1_000_000_000) = 10_000  # updates; online, each after one step outside
     seed: (0, 2_147_483_647) = 0  # of weights, batches, actions and the environment
@@ -296,8 +295,7 @@ class Agent(nn.Module):
         self.optimizer.zero_grad()
         self.backward(loss, value)
         self.eval()
-        nn.utils.clip_grad_norm_(
-            self.parameters(), self.config.grad_clip, error_if_nonfinite=True)
+        nn.utils.clip_grad_norm_(self.parameters(), 10.0, error_if_nonfinite=True)
         self.optimizer.step()
         self.slow.update_parameters(self.critic)
         return info

@@ -65,7 +65,7 @@ class Clone:
         loss = (value - q_of(batch.action)).mean()
         self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.weights, own.grad_clip)
+        torch.nn.utils.clip_grad_norm_(self.weights, 10.0)
         self.optimizer.step()
         return float(loss.detach())
 

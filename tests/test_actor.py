@@ -175,7 +175,7 @@ class Critic(nn.Module):
 
 
 def actor_critic(mean, log_std, q, **changes):
-    changes = {"temperature": TAU, "grad_clip": 1e6, **changes}
+    changes = {"temperature": TAU, **changes}
     return an_agent("actor_critic", Critic(q), Fixed(mean, log_std), **changes)
 
 

@@ -12,7 +12,7 @@ import iq
 NUMBERS = {
     "gamma": (-0.1, 1.0, 1.5), "temperature": (0.0, -1.0), "chi2_alpha": (0.0, -0.5),
     "learning_rate": (0.0, -1e-3, 2.0), "target_rate": (0.0, -0.1, 1.1),
-    "grad_clip": (0.0, -1.0), "hidden": (0, -1, 1.5, 10**9),
+    "hidden": (0, -1, 1.5, 10**9),
     "batch_size": (0, -1, 1.5, 10**12), "steps": (0, -1, 1.5),
     "seed": (-1, 1.5, 2**31)}
 WORDS = {
@@ -83,7 +83,7 @@ OTHER = {
     "gamma": 0.5, "temperature": 1.7, "divergence": "hellinger", "chi2_alpha": 0.01,
     "chi2_on": ("mixture", "expert"), "value_term": ("initial", 0.3), "hidden": 9,
     "absorbing": (False, True), "learning_rate": 0.02, "target_rate": 0.9,
-    "grad_clip": 1e-6, "batch_size": 9, "steps": 4, "seed": 1,
+    "batch_size": 9, "steps": 4, "seed": 1,
     "continuous": ("naf", "actor_critic")}
 
 
