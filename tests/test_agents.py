@@ -537,7 +537,8 @@ class Ear:
 def test_a_callback_hears_every_update_and_ends_learning_by_false(
         kind, online, answer, steps):
     env, ear = Told(gym.make(ENVS[kind])), Ear(answer)
-    iq.learn(DIARIES[kind], env if online else None, config(kind), ear)
+    agent = iq.learn(DIARIES[kind], env if online else None, config(kind), ear)
+    assert isinstance(agent, iq.Agent)  # where it was ended early, too
     assert ear.steps == [*range(1, steps + 1)] and len(env.true) == steps * online
     assert {"loss", "expert_term", "value_term"} <= ear.infos[0].keys()
     assert all(x.shape == () and not x.requires_grad for x in ear.infos[0].values())

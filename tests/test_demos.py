@@ -294,7 +294,8 @@ SPOILED = {
     **{f"{k} shorter": (cut(k), k) for k in [*iq.COLUMNS][1:]},
     "observations shorter": (cut("observations"), "(observations|actions) "),
     **{f"{k} with an axis too many": (cut(k, np.s_[:, None]), k) for k in iq.COLUMNS},
-    "observations (N,)": (cut("observations", np.s_[:, 0]), r"observations.*\(\d+,\)"),
+    "observations (N,)": (cut("observations", np.s_[:, 0]),
+                          r"^observations' shape is \(\d+,\); allowed: \(N, ...\)$"),
     "observations ()": (cut("observations", np.s_[0, 0]), "observations"),
     "next observations narrower": (
         cut("next_observations", np.s_[:, :1]), "next_observations"),
