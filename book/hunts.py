@@ -92,6 +92,25 @@ def standardized(demos: iq.Demos, config: iq.Config) -> dict:
             "actor": Standardized(demos, iq.MLP(n, config.hidden, 2 * a))}
 
 
+def way(rows: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """Of final runs' rows: what part of the steps is done, and each run's share then.
+
+    (P,) and (runs, P), by curves.csv. Share is 0 for a random policy, 1 for the expert.
+    """
+    key = "task", "expert", "mode", "method", "seed", "steps"
+    points = {}
+    with (RESULTS / "curves.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            points.setdefault(tuple(row[k] for k in key), []).append(
+                (int(row["step"]) / int(row["steps"]), float(row["return"])))
+    shares = []
+    for row in rows:
+        done, returns = np.array(sorted(points[tuple(row[k] for k in key)])).T
+        random = float(row["random_return"])
+        shares.append((returns - random) / (float(row["expert_return"]) - random))
+    return done, np.array(shares)
+
+
 def measured(one: Callable, home: str, seeds: int, every: int, episodes: int,
              film: int | None) -> Hunts:
     """one(seed, measure) -> learner; it calls measure(act, step, info) after every update.
