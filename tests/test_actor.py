@@ -200,6 +200,13 @@ def test_its_gradient_is_that_of_the_reparametrised_draw_by_hand(mean, log_std, 
     near(agent.actor.told.grad.double(), -climb, 1e-4)
 
 
+@pytest.mark.parametrize("told, held", [(9.0, 2.0), (-9.0, -5.0), (1.5, 1.5)])
+def test_its_spread_is_held_in_bounds(told, held):
+    agent, middle = actor_critic(0.0, told, torch.square), np.array([[-1.0]])
+    log_prob = agent.log_prob(np.zeros((1, 3), np.float32), middle)
+    assert log_prob == pytest.approx([-held - math.log(2 * math.pi) / 2], abs=1e-4)
+
+
 def test_neither_objective_reaches_the_other_s_network():
     rows = some_rows()
     gradients = []

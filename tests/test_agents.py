@@ -364,9 +364,23 @@ def test_networks_that_share_weights_are_refused_when_they_are_handed_in():
             return self.head(torch.cat([self.encoder(obs), action], 1))
 
     actor = nn.Sequential(encoder, nn.Tanh(), nn.Linear(8, 2))
-    with pytest.raises(ValueError, match="actor.*shar"):
+    with pytest.raises(ValueError, match=(
+            "^actor is sharing weights; allowed: weights of its own$")):
         iq.new_agent(DIARIES["actor_critic"], config("actor_critic"), critic=Critic(),
                      actor=actor)
+
+
+def test_an_mlp_that_no_machine_should_hold_is_refused_by_its_size():
+    with pytest.raises(ValueError, match=(
+            r"^MLP's weights is 33562624; allowed: up to 2\*\*25, or your own$")):
+        iq.MLP(4096, 4096, 2)
+
+
+def test_learning_on_from_a_diary_of_other_observations_is_refused_by_name():
+    wider = [np.zeros((4, 3))]
+    demos = iq.Demos.from_episodes(wider, [[0, 1, 0]], [True], Discrete(2))
+    with pytest.raises(ValueError, match=r"^an observation is .*\(3,\); .*\(2,\)$"):
+        iq.learn(demos, agent=iq.new_agent(DIARIES["discrete"], config("discrete")))
 
 
 # ----------------------------------------------------------------------- the learning
