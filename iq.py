@@ -110,7 +110,7 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
             gamma: float, divergence: str = "chi2", chi2_alpha: float = 0.5,
             chi2_on: str = "mixture", value_term: float | str = 0.05,
             initial_value: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-    """Eq. 9, negated: -E_expert[phi(r)] + value term.  Returns the loss () and its parts.
+    """Eq. 9, negated: -E_expert[phi(r)] + value term.  -> the loss () and its parts.
 
     q, value, next_value: Q(s,a), V(s), V(s'), (B,). is_expert: (B,) bool. The square of
     chi2 is taken over all transitions, the "mixture", or over the "expert"'s alone.
@@ -119,11 +119,9 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     It equals E[V(s) - gamma V(s')] under the occupancy of any policy: a number takes
     this form and is the mixture's share in it (0 is the expert alone, 1 the mixture).
     """
-    if not q.shape == value.shape == next_value.shape == is_expert.shape or q.ndim != 1:
-        raise ValueError(
-            f"q, value, next_value, is_expert have shapes {tuple(q.shape)}, "
-            f"{tuple(value.shape)}, {tuple(next_value.shape)}, "
-            f"{tuple(is_expert.shape)}; each has to be (B,)")
+    shapes = [tuple(x.shape) for x in (q, value, next_value, is_expert)]
+    if shapes != [(len(q),)] * 4:
+        raise ValueError(f"q, value, next_value, is_expert are {shapes}; allowed: (B,)")
     expert_weight = is_expert / is_expert.to(q.dtype).mean()  # E_expert[x] = mean(w x)
     reward = inverse_bellman(q, next_value, gamma)
     expert_reward = expert_weight * reward
@@ -134,7 +132,6 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
         phi = expert_weight * DIVERGENCES[divergence](reward)
     expert_term = -phi.mean()
     if value_term == "initial":
-        assert initial_value is not None
         value_loss = (1 - gamma) * initial_value.mean()
     else:
         value_weight = value_term + (1 - value_term) * expert_weight
@@ -211,27 +208,7 @@ class Config:
     device: str = "cpu"  # as PyTorch names it: "cuda", "cuda:1", "mps"
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, np.generic):  # checkpoints hold Python's types only
-                object.__setattr__(self, field.name, value.item())
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; allowed: {[*choices]}")
-        for name, (low, high) in RANGES.items():
-            value, words = getattr(self, name), WORDS.get(name, [])
-            is_number = type(value) in (int, type(low))
-            if not (low <= value <= high if is_number else value in words):
-                kind = "a whole number" if type(low) is int else "a number"
-                also = f", or {words}" if words else ""
-                raise ValueError(f"{name} is {value!r} ({type(value).__name__}); "
-                                 f"allowed: {kind} from {low} to {high}{also}")
-        try:
-            torch.ones(1, device=self.device).item()
-        except (RuntimeError, AssertionError, TypeError) as error:
-            raise ValueError(f"device is {self.device!r}, which PyTorch can't use here "
-                             f"({one_line(error)}); 'cpu' always works") from None
+        check_config(self)
 
 
 # ------------------------------------------------------------------------------- Agents
@@ -249,11 +226,6 @@ class MLP(nn.Sequential):
     """Two hidden layers.  Inputs (B, ...), flattened, concatenated -> (B, outputs)."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int):
-        weights = hidden * (inputs + hidden + outputs)
-        if weights > 2**25:
-            raise ValueError(
-                f"an MLP of {inputs} inputs and {hidden} hidden units has {weights} "
-                f"weights; allowed: {2**25}. Pass a network of your own (critic=...)")
         super().__init__(nn.Linear(inputs, hidden), nn.Tanh(),
                          nn.Linear(hidden, hidden), nn.Tanh(),
                          nn.Linear(hidden, outputs))
@@ -276,19 +248,20 @@ class Agent(nn.Module):
     critic: nn.Module
     default_value_term = 0.05
 
-    def __init__(self, example, action_space: gym.Space, config: Config = Config(),
-                 obs_scale=None, **networks: nn.Module | None):
+    def __init__(self, example, action_space: gym.Space, config: Config | None = None,
+                 obs_scale=None, **networks: nn.Module):
         """example: an observation, for shape and dtype. obs_scale: what networks see
         observations divided by, (*obs); None: 1. networks: the user's own.
         """
         super().__init__()
-        self.config, self.action_space = config, action_space
+        self.config = config = config or Config()
+        self.action_space = action_space
         self.example = np.zeros(np.shape(example), native(np.asarray(example).dtype))
         self.axes = action_bounds(action_space).shape[1]  # of an action
         scale = np.ones(self.example.shape) if obs_scale is None else obs_scale
         self.register_buffer("obs_scale", torch.tensor(scale, dtype=torch.float32))
         self.absorbing_value = nn.Parameter(torch.zeros((), dtype=torch.float32))
-        self.own_networks = [x for x in networks if networks[x] is not None]
+        self.own_networks = [*networks]  # by name
         with torch.random.fork_rng(devices=[]):  # leave the global generator alone
             torch.default_generator.manual_seed(config.seed)
             self.build_networks(**networks)
@@ -434,12 +407,7 @@ class Agent(nn.Module):
 
     def save(self, path) -> None:
         """Write what acting, and learning on with a new optimizer and replay, need."""
-        space = {k: torch.as_tensor(x) for k, x in space_to_dict(self.action_space).items()}
-        state = {"config": asdict(self.config) | {"device": "cpu"}, "space": space,
-                 "shape": self.example.shape, "dtype": self.example.dtype.name,
-                 "own_networks": self.own_networks, "weights": self.state_dict()}
-        with whole_file(path) as file:
-            torch.save(state, file)
+        write_agent(self, path)
 
 
 class SoftQ(Agent):
@@ -569,8 +537,9 @@ class SoftActorCritic(Agent):
 
 
 # ------------------------------------------------------- Learning and the environment
-def new_agent(demos: Demos, config: Config = Config(), **networks: nn.Module) -> Agent:
+def new_agent(demos: Demos, config: Config | None = None, **networks: nn.Module) -> Agent:
     """An untrained agent; networks: a critic and an actor of the user's own."""
+    config = config or Config()
     scale = input_scale(demos.observations) if config.scale_inputs else None
     kind = agent_class(demos.action_space, config)
     return kind(demos.observations[0], demos.action_space, config, scale, **networks)
@@ -588,7 +557,7 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
 
     Interrupted (Ctrl-C), it returns the agent as it is, unless the caller has it.
     """
-    given, agent = agent, agent or new_agent(demos, config or Config())
+    given, agent = agent, agent or new_agent(demos, config)
     check_space(demos.action_space, agent.action_space)
     if given and config:
         agent.configure(config)
@@ -618,11 +587,9 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
 
 def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> Demos:
     """Whole episodes of policy: an observation (*obs) -> an action."""
-    with opened(env) as env:
+    with make_env(env) as env:
         table = zip(*rollout(env, policy, seed, episodes=episodes))
-        demos = Demos(env.action_space, *map(np.array, table), quiet=True)
-    demos.warn_of_time_limits()
-    return demos
+        return Demos(env.action_space, *map(np.array, table), recorded=True)
 
 
 def evaluate(agent: Agent, env: gym.Env | str, episodes: int, seed: int) -> np.ndarray:
@@ -840,9 +807,9 @@ class Demos:
     truncations: np.ndarray  # (N,) bool: cut off there, as by a time limit
     rewards: np.ndarray | None = None  # (N,), for reports: learning never reads them
     episode_ids: np.ndarray | None = None  # (N,); an end begins a new episode anyway
-    quiet: InitVar[bool] = False  # no warnings
+    recorded: InitVar[bool] = False  # by record itself: no warning about resets
 
-    def __post_init__(self, quiet: bool) -> None:
+    def __post_init__(self, recorded: bool) -> None:
         shape = np.shape(self.observations)
         if len(shape) < 2 or 0 in shape:
             raise ValueError(f"observations have shape {shape}; allowed: (N, ...)")
@@ -860,13 +827,12 @@ class Demos:
         new = ~follows if self.episode_ids is None else np.diff(self.episode_ids) != 0
         self.starts = np.append(True, new | ended)  # (N,) bool: first of an episode
         self.episode_ids = np.cumsum(self.starts) - 1
-        if not quiet:
-            if (ended & follows).any():
-                row = np.argmax(ended & follows)
-                warnings.warn(f"next_observations[{row}] ends an episode and begins the "
-                              "next one: is it that of a reset?", stacklevel=3)
-            self.warn_of_time_limits()
-            self.warn_of_float32()
+        if (ended & follows).any() and not recorded:
+            row = np.argmax(ended & follows)
+            warnings.warn(f"next_observations[{row}] ends an episode and begins the next "
+                          "one: is it that of a reset?", stacklevel=3)
+        self.warn_of_time_limits()
+        self.warn_of_float32()
 
     def warn_of_time_limits(self) -> None:
         """Warn where all episodes are told terminated at one and the same length."""
@@ -906,7 +872,9 @@ class Demos:
     def keep(self, rows: np.ndarray) -> Demos:
         """The rows where a mask (N,) is True."""
         columns = {name: column[rows] for name, column in self.columns.items()}
-        return Demos(self.action_space, **columns, quiet=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said when the whole was made
+            return Demos(self.action_space, **columns)
 
     def take(self, episodes: int) -> Demos:
         """The first episodes."""
@@ -1065,6 +1033,17 @@ def whole_file(path) -> Iterator[Any]:
         os.replace(f"{folder}/part", path)
 
 
+def write_agent(agent: Agent, path) -> None:
+    """Write what load reads, without pickled code."""
+    space = space_to_dict(agent.action_space)
+    state = {"config": asdict(agent.config) | {"device": "cpu"},
+             "space": {name: torch.as_tensor(x) for name, x in space.items()},
+             "dtype": agent.example.dtype.name, "own_networks": agent.own_networks,
+             "weights": agent.state_dict()}
+    with whole_file(path) as file:
+        torch.save(state, file)
+
+
 def load(path, **networks: nn.Module) -> Agent:
     """A saved agent, on the CPU; networks of the user's own have to be given again."""
     try:
@@ -1089,6 +1068,31 @@ def load(path, **networks: nn.Module) -> Agent:
 
 
 # ------------------------------------------------------------------- Parts of an agent
+def check_config(config: Config) -> None:
+    """ValueError for a field that can't be; numpy's numbers become Python's."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, np.generic):  # checkpoints hold Python's types only
+            object.__setattr__(config, field.name, value.item())
+    for name, choices in CHOICES.items():
+        value = getattr(config, name)
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}; allowed: {[*choices]}")
+    for name, (low, high) in RANGES.items():
+        value, words = getattr(config, name), WORDS.get(name, [])
+        is_number = type(value) in (int, type(low))
+        if not (low <= value <= high if is_number else value in words):
+            kind = "a whole number" if type(low) is int else "a number"
+            also = f", or {words}" if words else ""
+            raise ValueError(f"{name} is {value!r} ({type(value).__name__}); allowed: "
+                             f"{kind} from {low} to {high}{also}")
+    try:
+        torch.ones(1, device=config.device).item()
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(f"device is {config.device!r}, which PyTorch can't use here "
+                         f"({one_line(error)}); 'cpu' always works") from None
+
+
 def agent_class(action_space: gym.Space, config: Config) -> type[Agent]:
     if isinstance(action_space, Discrete):
         return SoftQ
@@ -1099,7 +1103,13 @@ def make_network(name: str, network: nn.Module | None, outputs: int, hidden: int
                  *inputs: tuple) -> nn.Module:
     """A copy of the user's network, or an MLP, after a trial; inputs: a row's shapes."""
     row = [torch.zeros(1, *x, dtype=torch.float32, device="cpu") for x in inputs]
-    network = network or MLP(sum(x.numel() for x in row), hidden, outputs)
+    if network is None:
+        inputs = sum(x.numel() for x in row)
+        if hidden * (inputs + hidden) > 2**25:
+            raise ValueError(
+                f"{inputs} inputs and {hidden} hidden units make an MLP of over {2**25} "
+                f"weights: pass a network of your own ({name}=...)")
+        network = MLP(inputs, hidden, outputs)
     network = copy.deepcopy(network).to("cpu", torch.float32).eval()
     with torch.no_grad():
         shape = tuple(network(*row).shape)
