@@ -1164,9 +1164,10 @@ def load(path, **networks: nn.Module) -> Agent:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         weights = state["weights"]
+        tensors = [*weights.values(), *state["space"].values()]
+        if sum(x.numel() for x in tensors) > os.path.getsize(path):
+            raise ValueError("it tells of more numbers than it holds")
         space: Any = space_from_dict(state["space"])
-        if sum(x.numel() for x in weights.values()) > os.path.getsize(path):
-            raise ValueError("it tells of more weights than it holds")
         missing = [f"{x}=..." for x in state["own_networks"] if networks.get(x) is None]
         if missing:
             raise ValueError(f"pass its own networks: load(path, {', '.join(missing)})")
