@@ -22,9 +22,9 @@ transitions are the expert's; online, the learner's own join them.
 Paper: Garg et al., NeurIPS 2021, https://arxiv.org/abs/2106.12142; "Eq." is one of its
 equations. Deviations from it: a temperature tau (the paper has 1); V(s') comes from a
 target network, without a gradient; the square of chi2 is taken over the learner's
-transitions too; terminal states lead to an absorbing state with a learned value; the
-networks see each input divided by its root mean square in the demonstrations; SoftNAF,
-the default for continuous actions, needs no actor (SoftActorCritic is the paper's).
+transitions too; terminal states lead to an absorbing state with a learned value; inputs
+of an odd size are scaled (input_scale); SoftNAF, the default for continuous actions,
+needs no actor (SoftActorCritic is the paper's).
 """
 from __future__ import annotations
 
