@@ -25,18 +25,23 @@ import iq
 
 
 class StackedMLP(nn.Module):
-    """S iq.MLPs, whose weights become parts of stacked ones, (S, ...)."""
+    """S iq.MLPs, with the weights of all of them stacked, (S, ...)."""
 
     def __init__(self, networks: Sequence[nn.Module]):
         super().__init__()
         if not all(type(x) is iq.MLP for x in networks):
             raise ValueError("the networks are a user's own; allowed: iq.MLP")
-        self.stacked = nn.ParameterList()
-        for weights in zip(*(x.parameters() for x in networks)):
-            stacked = nn.Parameter(torch.stack([x.detach() for x in weights]))
-            for weight, part in zip(weights, stacked.detach()):
-                weight.data = part  # one memory: an agent has what was learned at once
-            self.stacked.append(stacked)
+        self.networks = [networks]  # in a list: they are no parts of this module
+        self.stacked = nn.ParameterList(
+            torch.stack([x.detach() for x in weights])
+            for weights in zip(*(x.parameters() for x in networks)))
+
+    def share(self) -> StackedMLP:
+        """Let the networks have these weights as they are learned: one memory."""
+        for network, *parts in zip(self.networks[0], *(x.detach() for x in self.stacked)):
+            for weight, part in zip(network.parameters(), parts):
+                weight.data = part
+        return self
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Inputs (S * B, ...), flattened, concatenated -> (S * B, outputs)."""
@@ -72,7 +77,8 @@ class Together:
             agent.absorbing_value.data = part
         for name in "critic", "actor", "target":
             if hasattr(first, name):
-                setattr(self, name, StackedMLP([getattr(x, name) for x in agents]))
+                networks = [getattr(x, name) for x in agents]
+                setattr(self, name, StackedMLP(networks).share())
         self.target.requires_grad_(False)
         self.trainable = [x for x in self.parameters() if x.requires_grad]
         optimizer = optimizer or torch.optim.Adam
@@ -112,7 +118,7 @@ class Together:
         """
         q, value = self.q_and_value(batch.obs, batch.action)
         next_value = self.next_value(batch, self.target)
-        ends = batch.terminated.view(self.seeds, -1)
+        ends = batch.terminated.view(self.seeds, -1) & self.config.absorbing
         expert_ends = (ends & is_expert).sum(1).tolist()
         groups: dict[tuple, list[int]] = {}
         for seed, kind in enumerate(zip(expert_ends, ends.sum(1).tolist())):
@@ -227,47 +233,68 @@ class Drawing:
 
 
 class Players:
-    """S environments, stepped in turn; all seeds' actions come from one forward pass."""
+    """S environments, stepped in turn; all agents' actions come from one forward pass."""
 
-    def __init__(self, together: Together, env: str):
-        self.together, self.agents = together, together.agents
-        self.network = getattr(together, "actor", together.critic)
-        kind = type("Drawing", (Drawing, type(self.agents[0])), {})
-        self.drawing = [kind(agent) for agent in self.agents]
-        self.ready: list = [None] * len(self.agents)  # an observation, and its action
+    def __init__(self, agents: Sequence[iq.Agent], env: str, seeds: Sequence[int],
+                 greedy: bool, episodes: int | None = None):
+        self.agents, self.greedy = agents, greedy
+        acting = "actor" if hasattr(agents[0], "actor") else "critic"
+        self.network = StackedMLP([getattr(x, acting) for x in agents])
+        self.scale = torch.stack([x.obs_scale for x in agents])
+        kind = type("Drawing", (Drawing, type(agents[0])), {})
+        self.drawing = [kind(agent) for agent in agents]
+        self.ready: dict[int, tuple] = {}  # of a seed, an observation and its action
+        self.last: dict = dict.fromkeys(range(len(agents)))  # each one's last step
         self.rollouts = [
-            iq.rollout(env, functools.partial(self.policy, seed), agent.config.seed, agent)
-            for seed, agent in enumerate(self.agents)]
+            iq.rollout(env, functools.partial(self.policy, i), seed, agent, episodes)
+            for i, (agent, seed) in enumerate(zip(agents, seeds))]
 
-    def policy(self, seed: int, obs):
+    def policy(self, i: int, obs):
         """The action that is drawn already or, where an episode begins, a new one."""
-        ready, self.ready[seed] = self.ready[seed], None
-        if ready is not None and np.array_equal(ready[0], obs):
-            return ready[1]
-        return self.agents[seed].act(obs, greedy=False)
+        known, action = self.ready.pop(i, (None, None))
+        if known is not None and np.array_equal(known, obs):
+            return action
+        return self.agents[i].act(obs, self.greedy)
 
-    def step(self) -> iq.Batch:
-        """One step of every seed, a Batch of S rows."""
-        steps = [next(x) for x in self.rollouts]
-        obs, action, next_obs, terminated, *_ = zip(*steps)
-        rows = self.together.to_batch(obs, action, next_obs, np.array(terminated))
-        self.going = [(seed, x.next_observations) for seed, x in enumerate(steps)
-                      if not (x.terminations or x.truncations)]
-        self.next_obs = rows.next_obs
-        return rows
+    def step(self) -> dict[int, iq.Step]:
+        """One step of each agent whose episodes aren't all over."""
+        self.draw()
+        steps = {i: next(self.rollouts[i], None) for i in self.last}
+        self.last = {i: step for i, step in steps.items() if step is not None}
+        return self.last
 
     @torch.no_grad()
     def draw(self) -> None:
-        """Draw the next actions of all seeds whose episode goes on."""
-        outputs = self.network(self.together.scaled(self.next_obs)).split(1)
-        for seed, obs in self.going:
-            action = self.drawing[seed].select_action(outputs[seed], greedy=False)
-            action = iq.decode_actions(action.numpy(), self.together.action_space)[0]
-            self.ready[seed] = obs, action
+        """Draw the next actions of all agents whose episode goes on."""
+        going = [i for i, x in self.last.items()
+                 if x is not None and not (x.terminations or x.truncations)]
+        if not going:
+            return
+        rows = [agent.example for agent in self.agents]
+        for i in going:
+            rows[i] = self.last[i].next_observations
+        obs = self.agents[0].tensor(np.stack(rows)) / self.scale
+        outputs = self.network(obs).split(1)
+        drawn = [self.drawing[i].select_action(outputs[i], self.greedy) for i in going]
+        space = self.agents[0].action_space
+        actions = iq.decode_actions(torch.cat(drawn).numpy(), space)
+        for i, action in zip(going, actions):
+            self.ready[i] = rows[i], action
 
     def close(self) -> None:
         for rollout in self.rollouts:
             rollout.close()
+
+
+def evaluate_many(agents: Sequence[iq.Agent], env: str, episodes: int,
+                  seeds: Sequence[int]) -> np.ndarray:
+    """The returns (S, episodes) of each policy's mode: iq.evaluate of each, sooner."""
+    returns = np.zeros((len(agents), episodes))
+    players = Players(agents, env, seeds, greedy=True, episodes=episodes)
+    while steps := players.step():
+        for i, step in steps.items():
+            returns[i, step.episode_ids] += step.rewards
+    return returns
 
 
 def learn_many(demos: iq.Demos | Sequence[iq.Demos], env: str | None = None,
@@ -291,15 +318,18 @@ def learn_many(demos: iq.Demos | Sequence[iq.Demos], env: str | None = None,
               for own, seed in zip(every, seeds)]
     kind = type(agents[0])
     together = type("Together", (Together, kind), {})(agents, optimizer)
-    rows, players = Rows(agents, every), Players(together, env) if env else None
+    rows, players = Rows(agents, every), None
+    if env:
+        players = Players(agents, env, seeds, greedy=False)
+        players.network = getattr(together, "actor", together.critic)  # as it learns
     try:
         with iq.threads(1):
             for step in range(1, config.steps + 1):
                 if players:
-                    rows.add(players.step())
+                    obs, action, next_obs, ended, *_ = zip(*players.step().values())
+                    ended = np.array(ended)
+                    rows.add(together.to_batch(obs, action, next_obs, ended))
                 together.update(*rows.sample(config.batch_size), loss or kind.loss)
-                if players:
-                    players.draw()
                 if callback:
                     callback(step, agents)
     except StopIteration:

@@ -18,13 +18,12 @@ KINDS = {"SoftQ": (Discrete(3), {}), "SoftNAF": (Box(-1, 1, (2,), np.float32), {
 
 
 def demonstrations(space, terminal, episodes=5, seed=0):
-    """Episodes of ten random transitions; the last ones are terminal, or cut off."""
+    """Random transitions; the last one of an episode is terminal, or cut off."""
     rng = np.random.default_rng(seed)
     space.seed(seed)
     n = 10 * episodes
     obs = np.cumsum(rng.normal(size=(n + 1, 4)), 0).astype(np.float32)
-    last = np.arange(n) % 10 == 9
-    last[9::20] = False  # so that episodes differ in length
+    last = np.isin(np.arange(n) % 25, [9, 24])  # of 10 and of 15 rows
     return iq.Demos(space, observations=obs[:-1],
                     actions=np.array([space.sample() for _ in range(n)]),
                     next_observations=obs[1:] + rng.normal(size=(n, 1)) * last[:, None],
@@ -51,3 +50,65 @@ def test_offline_weights_are_as_alone(kind, terminal, change):
         assert torch.equal(agent.generator.get_state(), alone.generator.get_state())
         assert largest_difference(agent, alone) < 1e-5
     assert largest_difference(*agents[:2]) > 0.01  # the seeds are not one
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_online_each_seed_has_its_own_environment(kind):
+    own = KINDS[kind][1]
+    env = "CartPole-v1" if kind == "SoftQ" else "Pendulum-v1"
+    demos = iq.record(env, iq.scripted_expert(env), episodes=1, seed=0)
+    config = iq.Config(steps=60, hidden=16, batch_size=16, **own)
+    agents = many.learn_many(demos, env, config, seeds=[0, 5])
+    for seed, agent in zip([0, 5], agents):
+        alone = iq.learn(demos, env, replace(config, seed=seed))
+        assert agent.replay.size == 60
+        for ours, theirs in zip(agent.replay.columns, alone.replay.columns):
+            torch.testing.assert_close(ours[:60], theirs[:60], rtol=0, atol=1e-4)
+        assert torch.equal(agent.generator.get_state(), alone.generator.get_state())
+        assert largest_difference(agent, alone) < 1e-4
+        iq.learn(demos, env, agent=agent)  # it goes on as any other
+        assert agent.replay.size == 120
+
+
+def test_evaluations_are_as_alone():
+    demos = iq.record("CartPole-v1", iq.scripted_expert("CartPole-v1"), 1, seed=0)
+    agents = many.learn_many(demos, config=iq.Config(steps=30), seeds=[0, 1, 2])
+    returns = many.evaluate_many(agents, "CartPole-v1", 3, seeds=[7, 8, 9])
+    for agent, seed, got in zip(agents, [7, 8, 9], returns):
+        assert (got == iq.evaluate(agent, "CartPole-v1", 3, seed)).all()
+
+
+def test_each_seed_may_have_demonstrations_of_its_own():
+    space, own = KINDS["SoftQ"]
+    diaries = [demonstrations(space, True, seed=x, episodes=x + 4) for x in range(2)]
+    config = iq.Config(steps=100, hidden=16)
+    for seed, agent in enumerate(many.learn_many(diaries, config=config, seeds=[0, 1])):
+        alone = iq.learn(diaries[seed], config=replace(config, seed=seed))
+        assert largest_difference(agent, alone) < 1e-5
+
+
+def test_a_callback_may_end_it_and_see_the_weights():
+    demos = demonstrations(Discrete(3), False)
+    seen = []
+
+    def callback(step, agents):
+        seen.append([x.critic[0].weight.sum().item() for x in agents])
+        if step == 5:
+            raise StopIteration
+
+    agents = many.learn_many(demos, config=iq.Config(hidden=8), callback=callback)
+    assert len(seen) == 5 and [x.updates for x in agents] == [5] * 5
+    assert seen[-1] == [x.critic[0].weight.sum().item() for x in agents] != seen[-2]
+
+
+def test_gradients_are_clipped_by_seed_and_none_may_be_infinite():
+    demos = demonstrations(Discrete(3), False)
+    demos.observations[:, 0] *= 1e4  # large gradients, for the inputs stay as they are
+    config = iq.Config(steps=50, hidden=16, chi2_alpha=0.001, scale_inputs=False)
+    for seed, agent in enumerate(many.learn_many(demos, config=config, seeds=range(2))):
+        alone = iq.learn(demos, config=replace(config, seed=seed))
+        assert largest_difference(agent, alone) < 1e-5
+    with pytest.raises(RuntimeError, match="not finite"):
+        many.learn_many(demos, config=replace(config, chi2_alpha=1e-6, temperature=1e6),
+                        loss=lambda agent, batch, is_expert: (
+                            agent.q_and_value(None, None)[0].mean() * float("inf"),))
