@@ -170,7 +170,7 @@ class Rows:
 
     def __init__(self, agents: Sequence[iq.Agent], demos: Sequence[iq.Demos]):
         self.agents = agents
-        batches, first, at = {}, [], 0  # each diary once, however many seeds learn from it
+        batches, at = {}, 0  # each Demos once, however many seeds learn from it
         for agent, own in zip(agents, demos):
             if id(own) not in batches:
                 rows = agent.to_batch(own.observations, own.actions,

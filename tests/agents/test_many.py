@@ -13,8 +13,10 @@ import iq
 sys.path.append(str(Path(__file__).resolve().parents[2] / "book"))
 import many  # noqa: E402
 
-KINDS = {"SoftQ": (Discrete(3), {}), "SoftNAF": (Box(-1, 1, (2,), np.float32), {}),
-         "SoftActorCritic": (Box(-1, 1, (2,), np.float32), {"continuous": "actor_critic"})}
+BOX = Box(-1, 1, (2,), np.float32)
+KINDS = {"SoftQ": (Discrete(3), {}), "SoftNAF": (BOX, {}),
+         "SoftActorCritic": (BOX, {"continuous": "actor_critic"})}
+CHANGES = {}, {"value_term": "initial"}, {"absorbing": False}
 
 
 def demonstrations(space, terminal, episodes=5, seed=0):
@@ -37,7 +39,7 @@ def largest_difference(agent, alone):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("terminal", [True, False])
-@pytest.mark.parametrize("change", [{}, {"value_term": "initial"}, {"absorbing": False}])
+@pytest.mark.parametrize("change", CHANGES)
 def test_offline_weights_are_as_alone(kind, terminal, change):
     space, own = KINDS[kind]
     demos = demonstrations(space, terminal)
