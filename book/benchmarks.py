@@ -378,7 +378,7 @@ def speed(args):
     source = subprocess.run(["git", "show", f"{SECOND}:iq.py"], cwd=hunts.DIARIES,
                             capture_output=True, text=True, check=True).stdout
     second = sys.modules["second"] = types.ModuleType("second")
-    exec(compile(source, "second", "exec"), second.__dict__)
+    exec(compile(source, "second", "exec", dont_inherit=True), second.__dict__)
     steps = args.steps or 300
     for (name, task, kind), hidden in itertools.product(AGENTS, args.hidden):
         task = next(x for x in TASKS if x.name == task)

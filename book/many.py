@@ -24,35 +24,40 @@ import iq
 # so that whatever of iq.py works row by row takes them as they are.
 
 
-class StackedMLP(nn.Module):
-    """S iq.MLPs, with the weights of all of them stacked, (S, ...)."""
+class StackedMLP:
+    """S iq.MLPs, with the weights of all of them stacked: (S, in, out) and (S, 1, out)."""
 
-    def __init__(self, networks: Sequence[nn.Module]):
-        super().__init__()
+    def __init__(self, networks: Sequence[nn.Module], trained: bool = True):
         if not all(type(x) is iq.MLP for x in networks):
             raise ValueError("the networks are a user's own; allowed: iq.MLP")
-        self.networks = [networks]  # in a list: they are no parts of this module
-        self.stacked = nn.ParameterList(
-            torch.stack([x.detach() for x in weights])
-            for weights in zip(*(x.parameters() for x in networks)))
+        self.networks = networks
+        self.layers = []
+        for layer in range(0, len(networks[0]), 2):
+            linear = [x[layer] for x in networks]
+            weight = torch.stack([x.weight.detach().T for x in linear]).contiguous()
+            bias = torch.stack([x.bias.detach() for x in linear]).unsqueeze(1)
+            pair = weight.requires_grad_(trained), bias.requires_grad_(trained)
+            self.layers.append(pair)
 
-    def share(self) -> StackedMLP:
+    def parameters(self) -> list[Tensor]:
+        return [x for pair in self.layers for x in pair]
+
+    def share(self) -> None:
         """Let the networks have these weights as they are learned: one memory."""
-        for network, *parts in zip(self.networks[0], *(x.detach() for x in self.stacked)):
-            for weight, part in zip(network.parameters(), parts):
-                weight.data = part
-        return self
+        for layer, (weight, bias) in enumerate(self.layers):
+            for i, network in enumerate(self.networks):
+                network[2 * layer].weight.data = weight.detach()[i].T
+                network[2 * layer].bias.data = bias.detach()[i, 0]
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def __call__(self, *inputs: Tensor) -> Tensor:
         """Inputs (S * B, ...), flattened, concatenated -> (S * B, outputs)."""
-        first = self.stacked[0]
-        x = [x.flatten(1) for x in inputs]
-        x = torch.cat(x, dim=1) if len(x) > 1 else x[0]
-        x = x.view(len(first), -1, first.shape[2])
-        for i in range(0, len(self.stacked), 2):
-            weight, bias = self.stacked[i], self.stacked[i + 1]
-            x = torch.baddbmm(bias.unsqueeze(1), x.tanh() if i else x,
-                              weight.transpose(1, 2))
+        rows = [x.flatten(1) for x in inputs]
+        x = rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+        x = x.view(len(self.networks), -1, x.shape[1])
+        (weight, bias), *others = self.layers
+        x = torch.baddbmm(bias, x, weight)
+        for weight, bias in others:
+            x = torch.baddbmm(bias, x.tanh(), weight)
         return x.flatten(0, 1)
 
 
@@ -72,15 +77,15 @@ class Together:
         scale = torch.stack([x.obs_scale for x in agents])
         self.obs_scale = scale.unsqueeze(1)  # (S, 1, *obs)
         values = torch.stack([x.absorbing_value.detach() for x in agents])
-        self.absorbing_value = nn.Parameter(values)
-        for agent, part in zip(agents, self.absorbing_value.detach()):
+        self.absorbing_value = values.requires_grad_()
+        for agent, part in zip(agents, values.detach()):
             agent.absorbing_value.data = part
-        for name in "critic", "actor", "target":
-            if hasattr(first, name):
-                networks = [getattr(x, name) for x in agents]
-                setattr(self, name, StackedMLP(networks).share())
-        self.target.requires_grad_(False)
-        self.trainable = [x for x in self.parameters() if x.requires_grad]
+        self.trainable = [values]
+        for name in [x for x in ("critic", "actor", "target") if hasattr(first, x)]:
+            stacked = StackedMLP([getattr(x, name) for x in agents], name != "target")
+            stacked.share()
+            setattr(self, name, stacked)
+            self.trainable += stacked.parameters() if name != "target" else []
         optimizer = optimizer or torch.optim.Adam
         self.optimizer = optimizer(self.trainable, lr=self.config.learning_rate, fused=True)
 
@@ -104,10 +109,15 @@ class Together:
         """One gradient step of every seed, by the sum of their losses."""
         loss, value = self.loss(batch, is_expert, loss_of)
         self.optimizer.zero_grad()
+        self.absorbing_value.grad = torch.zeros_like(self.absorbing_value)
         self.backward(loss, self.seeds * value)  # where a mean over all seeds is taken
         self.clip_gradients(10.0)
         self.optimizer.step()
-        self.move_target()
+        with torch.no_grad():
+            rate = self.config.target_rate if self.updates else 1.0  # at first, a copy
+            for old, new in zip(self.target.parameters(), self.critic.parameters()):
+                old.lerp_(new, rate)
+        self.updates += 1
 
     def loss(self, batch, is_expert, loss_of):
         """The sum of the seeds' losses, and V(s) (S * B,).
@@ -118,11 +128,12 @@ class Together:
         """
         q, value = self.q_and_value(batch.obs, batch.action)
         next_value = self.next_value(batch, self.target)
-        ends = batch.terminated.view(self.seeds, -1) & self.config.absorbing
-        expert_ends = (ends & is_expert).sum(1).tolist()
-        groups: dict[tuple, list[int]] = {}
-        for seed, kind in enumerate(zip(expert_ends, ends.sum(1).tolist())):
-            groups.setdefault(kind, []).append(seed)
+        groups = {(0, 0): range(self.seeds)}
+        if self.config.absorbing and batch.terminated.any():
+            ends, groups = batch.terminated.view(self.seeds, -1), {}
+            kinds = zip((ends & is_expert).sum(1).tolist(), ends.sum(1).tolist())
+            for seed, kind in enumerate(kinds):
+                groups.setdefault(kind, []).append(seed)
         results = [q, value, next_value]
         if self.config.value_term == "initial":
             results.append(self.value(batch.initial_obs))
@@ -146,7 +157,7 @@ class Together:
         """What a loss asks an agent for, of a group's seeds; number: terminal rows."""
         return SimpleNamespace(
             config=self.config, default_value_term=self.default_value_term,
-            absorbing_value=self.absorbing_value[group].repeat_interleave(number),
+            absorbing_value=self.absorbing_value[[*group]].repeat_interleave(number),
             target=self.target, q_and_value=lambda obs, action: (q, value),
             next_value=lambda batch, critic: next_value, value=lambda obs: initial)
 
@@ -340,5 +351,5 @@ def learn_many(demos: iq.Demos | Sequence[iq.Demos], env: str | None = None,
     for seed, agent in enumerate(agents):
         agent.replay, agent.updates = rows.replay(seed), together.updates
         for weight in agent.parameters():
-            weight.data = weight.data.clone()  # a memory of its own again
+            weight.data = weight.data.clone(memory_format=torch.contiguous_format)
     return agents
