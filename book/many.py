@@ -89,26 +89,33 @@ class Together:
         optimizer = optimizer or torch.optim.Adam
         self.optimizer = optimizer(self.trainable, lr=self.config.learning_rate, fused=True)
 
+    def by_seed(self, column: Tensor) -> Tensor:
+        """Rows of all seeds (S * B, ...) -> (S, B, ...)."""
+        return column.view(self.seeds, -1, *column.shape[1:])
+
     def scaled(self, obs):
-        return (obs.unflatten(0, (self.seeds, -1)) / self.obs_scale).flatten(0, 1)
+        return (self.by_seed(obs) / self.obs_scale).flatten(0, 1)
 
     @torch.no_grad()
     def next_value(self, batch, critic):
-        value = self.value(batch.next_obs, critic)
-        absorbing = self.absorbing_value.repeat_interleave(len(value) // self.seeds)
-        return torch.where(batch.terminated, absorbing, value)
+        value, terminated = self.value(batch.next_obs, critic), batch.terminated
+        absorbing = self.absorbing_value.unsqueeze(1)
+        return torch.where(
+            self.by_seed(terminated), absorbing, self.by_seed(value)).flatten()
 
     def sample(self, obs):
         """SoftActorCritic's, with the noise of each seed's own generator."""
         mean, log_std = self.normal(obs)
-        shape = len(mean) // self.seeds, self.axes
-        noise = [torch.empty(shape).normal_(generator=x.generator) for x in self.agents]
-        return iq.squash(mean, log_std, torch.cat(noise))
+        noise = torch.empty_like(mean)
+        for rows, agent in zip(self.by_seed(noise), self.agents):
+            rows.normal_(generator=agent.generator)
+        return iq.squash(mean, log_std, noise)
 
     def update(self, batch: iq.Batch, is_expert: Tensor, loss_of: Callable) -> None:
         """One gradient step of every seed, by the sum of their losses."""
         loss, value = self.loss(batch, is_expert, loss_of)
-        self.optimizer.zero_grad()
+        for x in self.trainable:
+            x.grad = None
         self.absorbing_value.grad = torch.zeros_like(self.absorbing_value)
         self.backward(loss, self.seeds * value)  # where a mean over all seeds is taken
         self.clip_gradients(10.0)
@@ -130,7 +137,7 @@ class Together:
         next_value = self.next_value(batch, self.target)
         groups = {(0, 0): range(self.seeds)}
         if self.config.absorbing and batch.terminated.any():
-            ends, groups = batch.terminated.view(self.seeds, -1), {}
+            ends, groups = self.by_seed(batch.terminated), {}
             kinds = zip((ends & is_expert).sum(1).tolist(), ends.sum(1).tolist())
             for seed, kind in enumerate(kinds):
                 groups.setdefault(kind, []).append(seed)
@@ -144,20 +151,23 @@ class Together:
                 iq.Batch(*(self.rows_of(group, x) for x in batch[:4]), batch.initial_obs),
                 is_expert.repeat(len(group)))
             losses.append(len(group) * loss)
-        return sum(losses), value
+        return sum(losses[1:], losses[0]), value
 
     def rows_of(self, group: list[int], column: Tensor) -> Tensor:
         """The rows of a group's seeds."""
         if len(group) == self.seeds:
             return column
-        parts = column.unflatten(0, (self.seeds, -1)).unbind(0)
+        parts = self.by_seed(column).unbind(0)
         return torch.cat([parts[seed] for seed in group])
 
     def part(self, group, number, q, value, next_value, initial=None):
         """What a loss asks an agent for, of a group's seeds; number: terminal rows."""
+        absorbing = self.absorbing_value[:0]
+        if number:
+            absorbing = self.absorbing_value[group].repeat_interleave(number)
         return SimpleNamespace(
             config=self.config, default_value_term=self.default_value_term,
-            absorbing_value=self.absorbing_value[[*group]].repeat_interleave(number),
+            absorbing_value=absorbing,
             target=self.target, q_and_value=lambda obs, action: (q, value),
             next_value=lambda batch, critic: next_value, value=lambda obs: initial)
 
@@ -165,6 +175,8 @@ class Together:
     def clip_gradients(self, limit: float) -> None:
         """Clip the gradient of each seed by its own norm."""
         grads = [x.grad for x in self.trainable if x.grad is not None]
+        if nn.utils.get_total_norm(grads) <= limit:
+            return  # of all seeds together, so of each
         norms = torch.stack([torch.linalg.vector_norm(x.view(self.seeds, -1), dim=1)
                              for x in grads])
         norm = torch.linalg.vector_norm(norms, dim=0)
@@ -215,13 +227,15 @@ class Rows:
             if self.size:
                 rows = torch.randint(self.size, (size,), generator=agent.generator)
                 own.append(rows + seed * capacity)
-        columns = [x[torch.stack(drawn)] for x in self.expert]
+        is_expert = torch.arange(2 * size if self.size else size) < size
+        rows = torch.cat(drawn)
+        columns = [x.index_select(0, rows) for x in self.expert]
         if self.size:
-            rows = torch.stack(own)
-            columns = [torch.cat([x, y.flatten(0, 1)[rows]], 1)
-                       for x, y in zip(columns, self.own)]
-        is_expert = torch.arange(columns[0].shape[1]) < size
-        return iq.Batch(*(x.flatten(0, 1) for x in columns), self.initial_obs), is_expert
+            rows, shape = torch.cat(own), (len(self.agents), size)
+            own = [x.flatten(0, 1).index_select(0, rows) for x in self.own]
+            columns = [torch.cat([x.unflatten(0, shape), y.unflatten(0, shape)], 1)
+                       .flatten(0, 1) for x, y in zip(columns, own)]
+        return iq.Batch(*columns, self.initial_obs), is_expert
 
     def replay(self, seed: int) -> iq.Replay:
         """A seed's replay, as its agent keeps it."""
