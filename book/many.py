@@ -14,6 +14,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -270,9 +271,11 @@ class Players:
         self.drawing = [kind(agent) for agent in agents]
         self.ready: dict[int, tuple] = {}  # of a seed, an observation and its action
         self.last: dict = dict.fromkeys(range(len(agents)))  # each one's last step
+        # rollout checks what an environment gives; gymnasium's own checks take longer
+        self.envs = [gym.make(env, disable_env_checker=True) for _ in agents]
         self.rollouts = [
-            iq.rollout(env, functools.partial(self.policy, i), seed, agent, episodes)
-            for i, (agent, seed) in enumerate(zip(agents, seeds))]
+            iq.rollout(home, functools.partial(self.policy, i), seed, agent, episodes)
+            for i, (home, agent, seed) in enumerate(zip(self.envs, agents, seeds))]
 
     def policy(self, i: int, obs):
         """The action that is drawn already or, where an episode begins, a new one."""
@@ -307,8 +310,9 @@ class Players:
             self.ready[i] = rows[i], action
 
     def close(self) -> None:
-        for rollout in self.rollouts:
+        for rollout, env in zip(self.rollouts, self.envs):
             rollout.close()
+            env.close()
 
 
 def evaluate_many(agents: Sequence[iq.Agent], env: str, episodes: int,
@@ -319,6 +323,7 @@ def evaluate_many(agents: Sequence[iq.Agent], env: str, episodes: int,
     while steps := players.step():
         for i, step in steps.items():
             returns[i, step.episode_ids] += step.rewards
+    players.close()
     return returns
 
 
