@@ -693,23 +693,26 @@ def make_network(name: str, network: nn.Module | None, outputs: int, hidden: int
     return network
 
 
-INPUT_SIZES = 0.03, 1.0  # root mean squares between which inputs are left as they are
+SMALLEST, USUAL, LARGEST = 0.03, 0.3, 1.0  # root mean squares of inputs
 
 
 def input_scale(observations: np.ndarray) -> np.ndarray:
-    """What each input is divided by, (*obs), so that its size lies in INPUT_SIZES.
+    """What each input is divided by, (*obs), so that its unit does not matter.
 
-    Its size is its root mean square in the demonstrations. Nothing is subtracted: a
-    state that they never showed is no farther away than it is. An input that is always
-    0 stays as it is. Bytes share one unit, and so one scale.
+    An input's size is its root mean square in the demonstrations. Where all are below
+    USUAL, they are lifted together; then those above LARGEST are brought to it, and
+    those below SMALLEST to that. The others stay as they are, for full scaling made
+    agents learn worse from few demonstrations. Nothing is subtracted: a state that
+    they never showed is no farther away than it is. Bytes share one unit, and so one
+    scale; an input that is always 0 keeps its own.
     """
     parts = np.array_split(observations, len(observations) // 100 + 1)  # spares memory
     total = sum(np.square(part, dtype=np.float64).sum(axis=0) for part in parts)
     size = np.sqrt(total / len(observations))
     if observations.dtype == np.uint8:
         size = np.full_like(size, np.sqrt(np.square(size).mean()))
-    size = np.where(size > 0, size, 1.0)
-    return size / size.clip(*INPUT_SIZES)
+    lifted = size * max(1.0, USUAL / max(size.max(), 1e-300))
+    return np.where(size > 0, size / lifted.clip(SMALLEST, LARGEST), 1.0)
 
 
 class Replay:
@@ -1096,7 +1099,8 @@ class Demos:
                  "terminated": terminated, "rewards": rewards}
         for name, entries in lists.items():
             is_list = isinstance(entries, (list, tuple, np.ndarray))
-            if entries is not None and not (is_list and 0 < len(entries) == len(actions)):
+            right = is_list and len(entries) == len(actions) > 0
+            if entries is not None and not right:
                 raise ValueError(f"{name} has to be a list with an entry an episode")
         for i, (obs, acts) in enumerate(zip(observations, actions)):
             if len(obs) != len(acts) + 1:
