@@ -1098,9 +1098,10 @@ class Demos:
         lists = {"observations": observations, "actions": actions,
                  "terminated": terminated, "rewards": rewards}
         for name, entries in lists.items():
+            if entries is None:  # rewards may be
+                continue
             is_list = isinstance(entries, (list, tuple, np.ndarray))
-            right = is_list and len(entries) == len(actions) > 0
-            if entries is not None and not right:
+            if not is_list or len(entries) != len(actions) or not len(actions):
                 raise ValueError(f"{name} has to be a list with an entry an episode")
         for i, (obs, acts) in enumerate(zip(observations, actions)):
             if len(obs) != len(acts) + 1:
