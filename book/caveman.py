@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")  # iq's progress bar; pages are read later
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 ROOT = Path(__file__).resolve().parent.parent
