@@ -520,7 +520,7 @@ class Valley(gym.Env):
 
     def film(self, places, alt: str, who: str = "expert", words=None, caption: str = "") -> None:
         """A player of one hunter's way over the valley, place by place."""
-        way, day = [int(s) for s in places], {"gusts": [-1] * len(places)}
+        way, day = [int(s) for s in places], {"gusts": None}  # nobody wrote the wind down
         day |= {"ways": [[way]], "meat": [[[np.append(0, self.pay[way[1:]].cumsum()).round(2).tolist()]]],
                 "ends": [[way[-1] == self.deer]]}
         self._hunters([who], ["1"], [day], ["meat"], len(way) - 1, alt, caption, lost="stopped")
