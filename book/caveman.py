@@ -513,10 +513,10 @@ class Valley(gym.Env):
         for s in range(self.n):
             y, x = divmod(s, C)
             k = self.kind[s]
-            if values is None or k == "m":
-                ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, lw=0.6, ec="#00000044",
-                                           fc=GROUND[k]))
-            if values is None or k == "m":
+            land = values is None or k == "m"
+            ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, lw=0.6, ec="#3c2d1e77",
+                                       fc=GROUND[k] if land else "none"))
+            if land:
                 if k in ICONS:
                     draw_icon(ax, k, x, y)
                 continue
