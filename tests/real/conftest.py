@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "book"), str(HERE)]
+sys.path += [str(HERE.parents[1]), str(HERE.parents[1] / "book"), str(HERE)]
 
 
 def pytest_collection_modifyitems(items):

@@ -44,7 +44,7 @@ def written(folder, witness, parts=False):
     one = tfds.features.Tensor(shape=(1,), dtype=tf.float32)
     discrete = hasattr(witness.action_space, "n")
 
-    with tfds.core.registered.skip_registering():
+    with tfds.core.registered.skip_registration():
         class Corridor(tfds.core.GeneratorBasedBuilder):
             VERSION = tfds.core.Version("1.0.0")
 
