@@ -16,6 +16,9 @@ def library(name):
         return pytest.importorskip(name)
 
 
+compared = {}  # rows, for the table in the book
+
+
 class Witness(gym.Wrapper):
     """Keeps every step as the environment told it."""
 
@@ -91,6 +94,7 @@ def same(got, expected, tolerance=1e-6, next_at_ends=True, types=True):
     next_at_ends: whether what comes after a terminal action is compared, too.
     """
     assert len(got) == len(expected)
+    compared["rows"] = compared.get("rows", 0) + len(got)
     for name in "observations", "actions", "next_observations", "rewards":
         a, b = getattr(got, name), getattr(expected, name)
         if name == "next_observations" and not next_at_ends:
