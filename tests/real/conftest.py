@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_logreport(report):
-    if report.when == "call" and report.passed:
+    if report.when == "call" and report.passed and "tests/real/" in report.nodeid:
         import truth
 
         name = Path(report.nodeid.split("::")[0]).stem.removeprefix("test_")

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from truth import corridor, cut_short, library, mixed, same, truth
-
 import readers
+from truth import corridor, cut_short, library, mixed, same, truth
 
 d3rlpy = library("d3rlpy")
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+import readers
 from truth import corridor, library, mixed, same, truth
 
 import iq
-import readers
 
 imitation = library("imitation")
 

@@ -3,10 +3,10 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import readers
 from truth import corridor, library, mixed, same, truth
 
 import iq
-import readers
 
 minari = library("minari")
 library("PIL")

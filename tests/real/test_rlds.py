@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from truth import corridor, library, mixed, same, truth
-
 import readers
+from truth import corridor, library, mixed, same, truth
 
 tfds = library("tensorflow_datasets")
 
@@ -98,7 +97,8 @@ def test_observations_in_parts(tmp_path):
         readers.from_rlds(episodes, witness.action_space)
     got = readers.from_rlds(episodes, witness.action_space, keys=["place", "clock"])
     expected = truth(witness)
-    assert np.array_equal(np.sort(got.observations, 0), np.sort(expected.observations, 0))
+    seen = [np.sort(x.observations, 0) for x in (got, expected)]
+    assert np.array_equal(*seen)
     assert got.terminations.sum() == expected.terminations.sum()
 
 

@@ -8,9 +8,8 @@ import json
 
 import numpy as np
 import pytest
-from truth import corridor, cut_short, library, mixed, same, truth
-
 import readers
+from truth import corridor, cut_short, library, mixed, same, truth
 
 h5py = library("h5py")
 robomimic = library("robomimic")
@@ -37,8 +36,8 @@ def write(path, demos, next_obs=True, done_mode=2):
             names.append(f"demo_{i}")
             dones = demos.terminations[rows].copy()
             dones[-1] |= done_mode > 0
-            group["actions"], group["rewards"] = demos.actions[rows], demos.rewards[rows]
-            group["dones"] = np.int64(dones)
+            group["actions"] = demos.actions[rows]
+            group["rewards"], group["dones"] = demos.rewards[rows], np.int64(dones)
             for key, values in (("obs", demos.observations),
                                 ("next_obs", demos.next_observations))[:1 + next_obs]:
                 group[f"{key}/place"] = values[rows, :1]
@@ -61,7 +60,7 @@ def test_the_same_rows_as_robomimics_own_reader(tmp_path, next_obs):
     expected = play(witness, 14)  # more than ten: demo_10 is not the third
     assert mixed(expected)
     write(tmp_path / "demo.hdf5", expected, next_obs)
-    ended = expected.terminations[np.append(np.flatnonzero(expected.starts)[1:] - 1, -1)]
+    ended = expected.terminations[np.append(expected.starts[1:], True)]
     with h5py.File(tmp_path / "demo.hdf5") as file:
         got = readers.from_robomimic(file, witness.action_space, ["place", "clock"],
                                      terminated=ended)

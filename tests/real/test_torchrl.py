@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from truth import corridor, library, mixed, same, truth
-
 import readers
+from truth import corridor, library, mixed, same, truth
 
 torchrl = library("torchrl")
 
