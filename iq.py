@@ -901,7 +901,7 @@ class Demos:
         lists = {"observations": observations, "actions": actions,
                  "terminated": terminated} | ({"rewards": rewards} if rewards else {})
         for name, entries in lists.items():
-            if np.ndim(entries) == 0 or len(entries) != len(actions) or not len(actions):
+            if not hasattr(entries, "__len__") or len(entries) != len(actions) or not len(actions):
                 raise ValueError(f"{name} is {entries!r:.60}; allowed: a list with an "
                                  "entry for each episode, one or more")
         lengths = [len(x) for x in actions]
