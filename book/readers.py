@@ -4,8 +4,8 @@ Each reader gives iq.Demos, and asks for what its library does not tell. Copy th
 you need, with the imports below and, where it is used, choose_inputs.
 
 After any of them, compare demos.returns() with what the expert is known to reach: every
-trap that is named here, and most that are not, shows in that number. Rows whose episode
-was broken off, by a time limit or by whoever recorded it, are told as truncated.
+trap that is named here, and most that are not, shows in that number. An episode that was
+cut, by a time limit or by whoever recorded it, ends with a truncation.
 
 Versions are those of tests/real, where each function is tried on the library itself.
 """
@@ -48,7 +48,7 @@ def from_minari(dataset, keys=None):
     - Images of uint8 from 32x32 on were stored as JPEG, unless the dataset was made
       with jpeg_encoding=False: they are not quite what the expert saw.
     - A Dict of observations comes as a dict of arrays: name keys.
-    - An episode that was broken off by a reset is told as truncated, as a time limit.
+    - An episode that a reset broke off is marked as truncated, like a time limit.
     - dataset.recover_environment() makes the environment to be evaluated in.
     """
     episodes = list(dataset.iterate_episodes())
@@ -139,8 +139,8 @@ def from_imitation(trajectories, action_space, terminated=None, keys=None):
 def to_imitation(demos):
     """Demos as trajectories of imitation 1.0.1, with rewards if they are known.
 
-    `terminal` is True for all, as imitation tells every finished episode; which were
-    truncated stands in infos[-1]["TimeLimit.truncated"], and from_imitation reads it.
+    `terminal` is True for all, as imitation has it for every finished episode. Which
+    were truncated stands in infos[-1]["TimeLimit.truncated"]; from_imitation reads it.
     Rows that subsample took are refused: the observation after each action is needed.
     """
     from imitation.data.types import Trajectory, TrajectoryWithRew
@@ -217,7 +217,7 @@ def from_sb3_buffer(buffer, terminated=None):
     apart. Where the buffer was made with handle_timeout_termination=False they can't
     be told apart: say terminated=True if the environment has no time limit, False if
     all its episodes end by one.
-    - It is the diary of a learner: its early blunders and its noise, too. For the
+    - It holds a learner's training, with its early blunders and its noise. For the
       expert's own way, play the policy: from_sb3.
     - Under optimize_memory_usage=True the next observation at an end is that of the
       reset: refused. So are rollout buffers of PPO and A2C: they keep no next
@@ -304,11 +304,11 @@ def from_tianshou(buffer, action_space, map_action=None):
         raise ValueError(
             "the buffer keeps actions before the policy maps them to the environment: "
             "hand in map_action=policy.map_action, or False if they were not mapped")
-    rows = buffer.sample_indices(0)  # all that are filled, in order of time
-    data = buffer[rows]
-    if len(data.obs_next) == 0 or not buffer.options.get("ignore_obs_next", 0) == 0:
+    if buffer.options.get("ignore_obs_next"):
         raise ValueError("a buffer with ignore_obs_next=True has lost the observation "
                          "at the end of an episode: collect again without it")
+    rows = buffer.sample_indices(0)  # all that are filled, in order of time
+    data = buffer[rows]
     actions = np.asarray(map_action(data.act) if map_action else data.act)
     ends = data.terminated | data.truncated | np.isin(rows, buffer.last_index)
     return iq.Demos(
@@ -330,7 +330,8 @@ def from_torchrl(data, action_space, observation="observation", terminated=None)
       before the action, so that it lags by a row; "done" includes time limits. Where
       "next" has "done" alone, say terminated=True or False, for all episodes.
     - A collector's policy draws, unless set_exploration_type says otherwise.
-    - env.rollout(100) goes on over no end, and stops at 100 steps without telling so.
+    - env.rollout(100) stops at the first end, or after 100 steps; the latter it does
+      not mark as truncated.
     """
     if data.ndim > 1:
         last = np.zeros(data.shape, bool)

@@ -12,7 +12,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install -q torch==2.13.0 d3rlpy==2.8.1
+"$work/venv/bin/pip" install -q --no-compile torch==2.13.0 d3rlpy==2.8.1
 "$work/venv/bin/python" - <<'PYTHON' 2> /dev/null
 import gymnasium as gym
 import numpy as np

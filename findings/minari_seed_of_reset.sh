@@ -14,7 +14,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install -q "minari[create,hdf5]==0.5.4" pillow gymnasium==1.4.0
+"$work/venv/bin/pip" install -q --no-compile "minari[create,hdf5]==0.5.4" pillow gymnasium==1.4.0
 MINARI_DATASETS_PATH="$work/data" "$work/venv/bin/python" - <<'PYTHON'
 import gymnasium as gym
 import minari

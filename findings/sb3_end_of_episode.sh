@@ -16,7 +16,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install -q torch==2.13.0 gymnasium[classic-control]==1.4.0 \
+"$work/venv/bin/pip" install -q --no-compile torch==2.13.0 gymnasium[classic-control]==1.4.0 \
     stable-baselines3==2.9.2
 "$work/venv/bin/python" - <<'PYTHON'
 import numpy as np
