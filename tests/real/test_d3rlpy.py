@@ -60,6 +60,7 @@ def test_what_its_own_collector_fills(discrete):
     algos = d3rlpy.algos
     config = algos.DiscreteRandomPolicyConfig if discrete else algos.RandomPolicyConfig
     d3rlpy.seed(0)
+    witness.reset(seed=0)
     policy = config().create()
     buffer = d3rlpy.dataset.create_infinite_replay_buffer(env=witness)
     policy.build_with_env(witness)
