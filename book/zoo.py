@@ -48,7 +48,7 @@ FAMILIES = {
     "Gymnasium, Box2D": Family(
         GYMNASIUM, "import gymnasium as gym",
         ["gym.make('LunarLander-v3')", "gym.make('LunarLander-v3', continuous=True)",
-         "gym.make('BipedalWalker-v3')", "gym.make('CarRacing-v3')"]),
+         "gym.make('BipedalWalker-v3')"]),
     "Gymnasium, MuJoCo": Family(
         GYMNASIUM, "import gymnasium as gym",
         ["gym.make('Hopper-v5')", "gym.make('Ant-v5')", "gym.make('Reacher-v5')"]),
@@ -60,7 +60,7 @@ FAMILIES = {
          "gym.make('ALE/Pong-v5', continuous=True, obs_type='ram')"]),
     "highway-env": Family(
         ["highway-env==1.12.1"], "import gymnasium as gym, highway_env; gym.register_envs(highway_env)",
-        ["gym.make('highway-fast-v0')", "gym.make('parking-v0')"], [FLATTEN]),
+        ["gym.make('highway-fast-v0')"], [FLATTEN]),
     "MiniGrid": Family(
         ["minigrid==3.2.0"], "import gymnasium as gym, minigrid; from minigrid import wrappers",
         ["gym.make('MiniGrid-Empty-5x5-v0')",
