@@ -35,6 +35,8 @@ EPISODES, STEPS, SPAN = 5, 2_000, 12.0  # random play ends at the first of these
 # wrappers: tried in this order where the environment as it is is refused.
 Family = namedtuple("Family", "needs setup environments wrappers", defaults=[()])
 GYMNASIUM = ["gymnasium[classic-control,toy-text,box2d,mujoco]==1.4.0"]
+ROBOTICS = "import gymnasium as gym, gymnasium_robotics; gym.register_envs(gymnasium_robotics)"
+DM_CONTROL = "import gymnasium as gym, shimmy, dm_control; gym.register_envs(shimmy)"
 FLATTEN = "gym.wrappers.FlattenObservation(env)"
 
 FAMILIES = {
@@ -67,18 +69,18 @@ FAMILIES = {
          "gym.make('BabyAI-GoToRedBall-v0')"],
         ["wrappers.ImgObsWrapper(env)", "wrappers.FlatObsWrapper(env)"]),
     "dm_control (shimmy)": Family(
-        ["shimmy[dm-control]==2.0.1", "mujoco==3.17.0", "dm-control==1.0.50", "packaging"], "import gymnasium as gym, shimmy, dm_control; gym.register_envs(shimmy)",
+        ["shimmy[dm-control]==2.0.1", "mujoco==3.17.0", "dm-control==1.0.50", "packaging"], DM_CONTROL,
         ["gym.make('dm_control/cartpole-balance-v0')", "gym.make('dm_control/walker-walk-v0')"], [FLATTEN]),
     "dm_control, newest MuJoCo": Family(
         ["dm-control==1.0.50", "mujoco==4.0.0", "shimmy[dm-control]==2.0.1", "packaging"],
-        "import gymnasium as gym, shimmy, dm_control; gym.register_envs(shimmy)",
+        DM_CONTROL,
         ["gym.make('dm_control/cartpole-balance-v0')"], [FLATTEN]),
     "Gymnasium-Robotics": Family(
-        ["gymnasium-robotics==1.4.2", "mujoco==3.3.0"], "import gymnasium as gym, gymnasium_robotics; gym.register_envs(gymnasium_robotics)",
+        ["gymnasium-robotics==1.4.2", "mujoco==3.3.0"], ROBOTICS,
         ["gym.make('FetchReach-v4')", "gym.make('PointMaze_UMaze-v3')",
          "gym.make('AdroitHandDoor-v1')", "gym.make('FrankaKitchen-v1')"], [FLATTEN]),
     "Gymnasium-Robotics, newest MuJoCo": Family(
-        ["mujoco==4.0.0", "gymnasium-robotics==1.4.2"], "import gymnasium as gym, gymnasium_robotics; gym.register_envs(gymnasium_robotics)",
+        ["mujoco==4.0.0", "gymnasium-robotics==1.4.2"], ROBOTICS,
         ["gym.make('FetchReach-v4')", "gym.make('PointMaze_UMaze-v3')"], [FLATTEN]),
     "Meta-World": Family(
         ["metaworld==3.1.1", "packaging"], "import gymnasium as gym, metaworld",
@@ -294,8 +296,8 @@ def watched(python, family, environment):
     for line in out.splitlines():
         if line.startswith(MARK):
             row |= json.loads(line.removeprefix(MARK))
-    if ending:
-        row |= {"outcome": ending, "words": ""}
+    if ending and not row["outcome"]:  # not where it crashed while it was put away
+        row["outcome"] = ending
         print(err[-1500:], file=sys.stderr, flush=True)
     return row
 
@@ -319,6 +321,8 @@ def to_know(row):
     one_length = "all of one length" in row["ends"]
     if one_length and re.match(r"\d+ terminated,", row["ends"]):
         told.append(f"always terminated after {row['episodes'].split()[0]} steps")
+    elif clock := re.search(r"terminate after (\d+) steps", row["warnings"]):
+        told.append(f"always terminated after {clock[1]} steps")  # two long episodes
     if "both" in row["ends"]:
         told.append("terminated and truncated at once")
     if "truncated" in row["ends"] and not row["time_limit"]:
@@ -334,12 +338,13 @@ def family_table(rows):
         counts = {}
         for fact in [fact for row in own for fact in to_know(row)]:
             counts[fact] = counts.get(fact, 0) + 1
-        share = lambda n: f" ({n} of {len(own)})" if len(own) > 1 else ""
+        if len(own) > 1:
+            counts = {f"{fact} ({n} of {len(own)})": n for fact, n in counts.items()}
         table.append({
             "family": name, "package": FAMILIES[name].needs[0], "tried": len(own),
             "work as they are": sum(row["outcome"] == WORKS for row in own),
             "with a wrapper": sum(row["outcome"] == WRAPPED for row in own),
-            "to know": "; ".join(fact + share(n) for fact, n in counts.items())})
+            "to know": "; ".join(counts)})
     return table
 
 
@@ -414,14 +419,13 @@ def facts(make):
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(50)]
     once, again = played(env, 3, actions), played(env, 3, actions)
-    other, fresh = played(env, 4, actions), played(make(), 3, actions)
-    tell(seed=told_by_seed(once, again, fresh),
-         starts="alike" if same(once[:1], other[:1]) else "vary")
+    other = played(env, 4, actions)
+    tell(starts="alike" if same(once[:1], other[:1]) else "vary")
 
     lengths, ends, notes, begun, steps = [], [], {}, time.monotonic(), 0
     for episode in range(EPISODES):
-        obs = env.reset(seed=None if episode else 5)[0]
-        for step in range(1, STEPS + 1):
+        obs, first = env.reset(seed=None if episode else 5)[0], steps
+        while True:
             kept = leaves(obs)
             action = env.action_space.sample()
             next_obs, reward, terminated, truncated, _ = env.step(action)
@@ -440,7 +444,7 @@ def facts(make):
                 break
         if not (terminated or truncated):
             break
-        lengths.append(step)
+        lengths.append(steps - first)
         ends.append("both" if terminated and truncated
                     else "terminated" if terminated else "truncated")
     if not lengths:
@@ -450,7 +454,10 @@ def facts(make):
     tell(episodes=" ".join(map(str, lengths)),
          ends=", ".join(f"{n} {x}" for x, n in counts.items())
          + (", all of one length" if alike else ""), notes="; ".join(notes))
-    env.close()
+    env.close()  # some allow one at a time
+    fresh = make()
+    tell(seed=told_by_seed(once, again, played(fresh, 3, actions)))
+    fresh.close()
 
 
 def describe(space):
@@ -519,33 +526,37 @@ def attempt(make):
     import iq
 
     torch.set_num_threads(1)
-    stage = "record"
+    env, stage = None, "make"
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
             env = make()
             env.action_space.seed(0)
+            stage = "record"
             demos = iq.record(env, lambda obs: env.action_space.sample(), 2, 0)
             stage = "offline"
             small = {"hidden": 32, "batch_size": 32}
             agent = iq.learn(demos, config=iq.Config(steps=20, **small))
             stage = "online"
-            agent = iq.learn(demos, make(), config=iq.Config(steps=200, **small))
+            agent = iq.learn(demos, env, config=iq.Config(steps=200, **small))
             stage = "evaluate"
-            returns = iq.evaluate(agent, make(), 2, 1)
+            returns = iq.evaluate(agent, env, 2, 1)
             assert np.isfinite(returns).all() and returns.shape == (2,), returns
             stage = "save"
             agent.save("agent.pt")
             stage = "load"
             obs = demos.observations[:32]
             assert np.array_equal(iq.load("agent.pt").act(obs), agent.act(obs))
-        except BaseException as error:
+        except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
             ours = Path(frames[-1].filename).name == "iq.py"
             traceback.print_exc()
             refused = ours and isinstance(error, ValueError)
             return {"outcome": "refused" if refused else "fails", "stage": stage,
                     "words": in_words(error), "warnings": ""}
+        finally:
+            if env is not None:
+                env.close()
     told = {str(x.message) for x in heard if Path(x.filename).name == "iq.py"
             or x.category is UserWarning and __file__ == x.filename}
     return {"outcome": "works", "stage": "", "words": "", "warnings": "; ".join(told)}
