@@ -28,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(tempfile.gettempdir()) / "iq_zoo"
 INSTALLING, WRITING = threading.Lock(), threading.Lock()
-SECONDS = 420  # a visit that takes longer is ended
+SECONDS = 900  # a visit that takes longer is ended
 EPISODES, STEPS, SPAN = 5, 2_000, 12.0  # random play ends at the first of these (SPAN: s)
 
 # needs: what pip installs; setup: run once, before the expressions that make environments;
