@@ -3,6 +3,7 @@
 # own, with a sampled action, before it gives the first observation). So a random policy of
 # env.action_space.sample() takes the same actions in every episode, whatever seed reset()
 # was given and however the action space was seeded: "five random episodes" are one.
+# (torch is installed below since `import neurogym` needs it and neurogym does not ask for it.)
 #
 # Seen (Python 3.11, Linux), twelve samples after each of three resets, the space seeded anew:
 #   PerceptualDecisionMaking-v0: different action sequences after 3 resets: 1
@@ -13,7 +14,8 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install -q neurogym==2.3.1 gymnasium==0.29.1 numpy==2.2.6 2> /dev/null
+"$work/venv/bin/pip" install -q neurogym==2.3.1 gymnasium==0.29.1 numpy==2.2.6 \
+    torch==2.13.0 2> /dev/null
 cat > "$work/see.py" <<'PYTHON'
 import gymnasium as gym
 import neurogym  # noqa: F401
