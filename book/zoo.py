@@ -13,7 +13,9 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -283,13 +285,13 @@ def watched(python, family, environment):
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             [python, __file__, json.dumps(asked)], cwd=folder, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=VARIABLES)
+            errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=VARIABLES, start_new_session=True)
         try:
             out, err = process.communicate(timeout=SECONDS)
             ending = "crashed" if process.returncode else ""
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # and what it started
             out, err = process.communicate()
             ending = f"not done in {SECONDS} s"
     row = {"outcome": "", "words": "", "seconds": round(time.monotonic() - start, 1)}
