@@ -6,17 +6,12 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
-from tools import (
+from helpers import (
     ENVS,
     KINDS,
-    Outputs,
-    Told,
+    Constant,
+    Log,
     Walk,
-    alike,
-    config,
-    diary,
-    listen,
-    walker,
 )
 
 import iq
@@ -26,7 +21,7 @@ ENV = {"discrete": "Walk-v0", "continuous": "WalkFar-v0"}
 
 
 def rows(demos):
-    """A diary as a list of what Told keeps of a step."""
+    """A diary as a list of what Log keeps of a step."""
     return list(zip(demos.observations, demos.actions, demos.next_observations,
                     demos.terminations, demos.truncations, demos.rewards))
 
@@ -59,8 +54,8 @@ def steady(obs):
 @pytest.mark.parametrize("kind", ACTIONS)
 @pytest.mark.parametrize("seed", [5, 2**31 - 1])
 def test_a_diary_holds_exactly_what_happened_and_one_reset_is_seeded(kind, seed):
-    env = Told(gym.make(ENV[kind]))
-    demos = iq.record(env, walker(kind), 12, seed)
+    env = Log(gym.make(ENV[kind]))
+    demos = iq.record(env, random_policy(kind), 12, seed)
     assert equal(rows(demos), env.true)
     assert env.seeds == [seed] + [None] * 11  # and none to learn that it is done
     ends = demos.terminations | demos.truncations
@@ -71,7 +66,7 @@ def test_a_diary_holds_exactly_what_happened_and_one_reset_is_seeded(kind, seed)
 
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_the_next_observation_is_the_true_one_and_never_that_of_a_reset(kind):
-    demos = iq.record(ENV[kind], walker(kind), 8, seed=0)
+    demos = iq.record(ENV[kind], random_policy(kind), 8, seed=0)
     steps, after = demos.observations[:, 1], demos.next_observations[:, 1]
     assert np.array_equal(after, steps + 1)  # a reset one would say 0
     assert (steps[demos.starts] == 0).all() and (steps[~demos.starts] > 0).all()
@@ -82,8 +77,8 @@ def test_the_next_observation_is_the_true_one_and_never_that_of_a_reset(kind):
 
 @pytest.mark.parametrize("kind", ACTIONS)
 def test_the_seed_decides_the_diary(kind):
-    a, b, c = (iq.record(ENV[kind], walker(kind), 3, seed) for seed in (0, 0, 1))
-    assert alike(a, b) and a.observations[0, 0] != c.observations[0, 0]
+    a, b, c = (iq.record(ENV[kind], random_policy(kind), 3, seed) for seed in (0, 0, 1))
+    assert same_demos(a, b) and a.observations[0, 0] != c.observations[0, 0]
 
 
 def test_an_end_and_a_limit_are_kept_apart_also_where_both_come_at_once():
@@ -93,7 +88,7 @@ def test_an_end_and_a_limit_are_kept_apart_also_where_both_come_at_once():
             at = int(self.steps), self.np_random.integers(3)
             return obs, reward, self.steps == 3 and at[1] != 0, at[0] == 3, {}
 
-    demos = iq.record(Both(), walker("discrete"), 9, seed=0)
+    demos = iq.record(Both(), random_policy("discrete"), 9, seed=0)
     ends = demos.terminations[2::3]
     assert demos.truncations.tolist() == [False, False, True] * 9
     assert ends.any() and not ends.all() and not demos.terminations[::3].any()
@@ -132,9 +127,9 @@ class Untouchable:
 def test_nobody_reads_what_info_holds():
     plain = iq.record(Given(info={}), steady, 3, seed=0)
     for info in None, Untouchable(), {"a": object(), 3: [{}]}, {"a": np.zeros(3)}:
-        assert alike(iq.record(Given(info=info), steady, 3, seed=0), plain)
+        assert same_demos(iq.record(Given(info=info), steady, 3, seed=0), plain)
     odd = gym.wrappers.TimeLimit(Given(info=Untouchable()), 20)
-    agent = iq.learn(diary(), odd, config(steps=30))
+    agent = iq.learn(make_demos(), odd, make_config(steps=30))
     assert len(iq.evaluate(agent, odd, 2, seed=0)) == 2
 
 
@@ -191,16 +186,16 @@ class Greedy(gym.Wrapper):
 
 
 MEDDLERS = {
-    "observation": lambda env: InPlace(Told(env)),
+    "observation": lambda env: InPlace(Log(env)),
     "observation, in another wrapper": lambda env: gym.wrappers.OrderEnforcing(
-        InPlace(Told(env))),
-    "observation, inside": lambda env: Told(InPlace(env)),
-    "action": lambda env: Greedy(Told(env)),
+        InPlace(Log(env))),
+    "observation, inside": lambda env: Log(InPlace(env)),
+    "action": lambda env: Greedy(Log(env)),
 }
 
 
 def told(env):
-    while not isinstance(env, Told):
+    while not isinstance(env, Log):
         env = env.env
     return env
 
@@ -208,7 +203,7 @@ def told(env):
 @pytest.mark.parametrize("name", MEDDLERS)
 def test_what_an_environment_changes_in_place_is_copied(name):
     env = MEDDLERS[name](Walk(continuous=True))
-    demos = iq.record(env, walker("continuous"), 3, seed=0)
+    demos = iq.record(env, random_policy("continuous"), 3, seed=0)
     assert equal(rows(demos), told(env).true)
     assert (demos.next_observations[:, 1] == demos.observations[:, 1] + 1).all()
 
@@ -225,7 +220,7 @@ def test_what_a_policy_changes_in_place_is_copied():
 
     demos = iq.record(Walk(), counter, 2, seed=0)
     assert demos.actions.tolist() == [1, 0] * (len(demos) // 2) + [1] * (len(demos) % 2)
-    env = Told(Walk(continuous=True))
+    env = Log(Walk(continuous=True))
     assert equal(rows(iq.record(env, meddler, 2, seed=0)), env.true)
     assert len({float(action[0]) for _, action, *_ in env.true}) == len(env.true)
 
@@ -233,9 +228,9 @@ def test_what_a_policy_changes_in_place_is_copied():
 @pytest.mark.parametrize("name", [x for x in MEDDLERS if "action" not in x])
 def test_replay_holds_true_rows_where_an_array_is_changed_in_place(name):
     env = MEDDLERS[name](Walk())
-    agent = iq.new_agent(diary(), config(steps=60))
-    heard = listen(agent)
-    iq.learn(diary(), env, agent=agent)
+    agent = iq.new_agent(make_demos(), make_config(steps=60))
+    heard = record_batches(agent)
+    iq.learn(make_demos(), env, agent=agent)
     assert len(learner_rows(heard)) > 40
     assert learner_rows(heard) <= true_rows(told(env))
 
@@ -245,22 +240,22 @@ USES = {
     "evaluate, inside": lambda agent, env: iq.evaluate(agent, env.unwrapped, 1, seed=3),
     "evaluate, wrapped": lambda agent, env: iq.evaluate(
         agent, gym.wrappers.TimeLimit(env, 4), 2, seed=3),
-    "record": lambda agent, env: iq.record(env, walker("discrete"), 1, seed=3),
-    "learn": lambda agent, env: iq.learn(diary(), env, config(steps=3)),
+    "record": lambda agent, env: iq.record(env, random_policy("discrete"), 1, seed=3),
+    "learn": lambda agent, env: iq.learn(make_demos(), env, make_config(steps=3)),
 }
 
 
 @pytest.mark.parametrize("name", USES)
 def test_a_shared_environment_leaves_no_false_row(name):
-    env = Told(Walk())
-    agent = iq.new_agent(diary(), config(steps=60))
-    heard = listen(agent)
+    env = Log(Walk())
+    agent = iq.new_agent(make_demos(), make_config(steps=60))
+    heard = record_batches(agent)
 
     def callback(step, info):
         if step % 4 == 0:
             USES[name](agent, env)
 
-    iq.learn(diary(), env, callback=callback, agent=agent)
+    iq.learn(make_demos(), env, callback=callback, agent=agent)
     assert len(learner_rows(heard)) > 3
     assert learner_rows(heard) <= true_rows(env)
 
@@ -296,9 +291,9 @@ SPOIL = {
     "a tuple": lambda obs: (obs, obs), "nothing": lambda obs: None,
     "an object": lambda obs: obs.astype(object)}
 JOBS = {
-    "learn": lambda env: iq.learn(diary(), env, config(steps=200)),
-    "evaluate": lambda env: iq.evaluate(iq.new_agent(diary(), config()), env, 9, 0),
-    "record": lambda env: iq.record(env, walker("discrete"), 9, 0)}
+    "learn": lambda env: iq.learn(make_demos(), env, make_config(steps=200)),
+    "evaluate": lambda env: iq.evaluate(iq.new_agent(make_demos(), make_config()), env, 9, 0),
+    "record": lambda env: iq.record(env, random_policy("discrete"), 9, 0)}
 
 
 @pytest.mark.parametrize("at", [(0, 0), (0, 1), (1, 0), (2, 2)])
@@ -333,8 +328,8 @@ def test_actions_that_can_not_be_learned_are_refused_by_their_space(name):
     env = Walk()
     env.action_space = UNLEARNABLE[name]
     for job in (lambda: iq.record(env, lambda obs: env.action_space.sample(), 1, 0),
-                lambda: iq.Demos(env.action_space, **diary().columns),
-                lambda: iq.learn(diary(), env, config())):
+                lambda: iq.Demos(env.action_space, **make_demos().columns),
+                lambda: iq.learn(make_demos(), env, make_config())):
         with pytest.raises(ValueError, match="action space") as caught:
             job()
         assert str(env.action_space) in str(caught.value)
@@ -362,9 +357,9 @@ def other(**attributes):
     ("discrete", Walk(continuous=True), "Box"),
     ("discrete", "CartPole-v1", r"\(4,\)")])
 def test_an_environment_is_held_to_the_diary_that_it_learns_from(kind, env, says):
-    agent = iq.new_agent(diary(kind), config(kind))
+    agent = iq.new_agent(make_demos(kind), make_config(kind))
     with pytest.raises(ValueError, match=says):
-        iq.learn(diary(kind), env, agent=agent)
+        iq.learn(make_demos(kind), env, agent=agent)
     with pytest.raises(ValueError, match=says):
         iq.evaluate(agent, env, 1, seed=0)
 
@@ -374,7 +369,7 @@ def test_an_environment_is_held_to_the_diary_that_it_learns_from(kind, env, says
 @pytest.mark.parametrize("wrong", [
     2, -1, 0.5, "left", None, np.nan, [0], (0, None), True, np.True_])
 def test_an_action_that_is_none_is_refused_at_its_step(wrong):
-    env = Told(Walk())
+    env = Log(Walk())
     with pytest.raises(ValueError, match="action") as caught:
         iq.record(env, lambda obs: 1 if obs[1] < 2 else wrong, 50, seed=0)
     assert "Discrete(2)" in str(caught.value) and len(env.true) == 2
@@ -382,7 +377,7 @@ def test_an_action_that_is_none_is_refused_at_its_step(wrong):
 
 @pytest.mark.parametrize("wrong", [[np.nan], [0.1, 0.1], [[0.1]]])
 def test_a_continuous_action_that_is_none_is_refused_at_its_step(wrong):
-    env = Told(Walk(continuous=True))
+    env = Log(Walk(continuous=True))
     with pytest.raises(ValueError, match="action"):
         iq.record(env, lambda obs: wrong, 50, seed=0)
     assert env.true == []
@@ -392,7 +387,7 @@ def test_a_continuous_action_that_is_none_is_refused_at_its_step(wrong):
     ([2.3], 1), ([-9], -3), (np.float64([0.25]), 0.25), (torch.tensor([0.5]), 0.5),
     ([np.inf], 1)], ids=repr)
 def test_a_continuous_action_is_clipped_to_the_box_and_recorded_so(given, taken):
-    env = Told(Walk(continuous=True))  # asserts that each action is in its space
+    env = Log(Walk(continuous=True))  # asserts that each action is in its space
     demos = iq.record(env, lambda obs: given, 2, seed=0)
     assert (demos.actions == taken).all() and equal(rows(demos), env.true)
 
@@ -406,18 +401,18 @@ def test_an_agent_at_a_bound_never_leaves_the_box_by_rounding(
     env = Walk(continuous=True, drift=0.2)  # asserts that each action is in its space
     env.action_space = Box(*bounds, (1,), dtype)
     demos = iq.record(env, lambda obs: env.action_space.high, 2, seed=0)
-    own = {"critic": Outputs(0, side, 0)} if kind == "naf" else {
-        "actor": Outputs(side, 0)}
+    own = {"critic": Constant(0, side, 0)} if kind == "naf" else {
+        "actor": Constant(side, 0)}
     demos.save(tmp_path / "d.npz")
     for told_ in demos, iq.Demos.load(tmp_path / "d.npz"), iq.Demos.load(
             tmp_path / "d.npz", env.action_space):
-        agent = iq.new_agent(told_, config(kind, steps=3), **own)
+        agent = iq.new_agent(told_, make_config(kind, steps=3), **own)
         iq.evaluate(agent, env, 1, seed=0)
         iq.learn(told_, env, agent=agent)
         agent.save(tmp_path / "a.pt")
         assert iq.evaluate(iq.load(tmp_path / "a.pt", **own), env, 1, seed=0)
     for greedy in True, False:
-        by_hand_ = iq.new_agent(demos, config(kind), **own)
+        by_hand_ = iq.new_agent(demos, make_config(kind), **own)
         assert env.action_space.contains(by_hand_.act(demos.observations[0], greedy))
 
 
@@ -430,14 +425,14 @@ def test_policies_of_other_libraries_are_taken_as_they_are():
 
     model = Model()
     policy = lambda obs: model.predict(obs, deterministic=True)[0]
-    assert alike(iq.record(Walk(), policy, 3, 0), iq.record(Walk(), steady, 3, 0))
+    assert same_demos(iq.record(Walk(), policy, 3, 0), iq.record(Walk(), steady, 3, 0))
 
 
 # -------------------------------------------------------------------------- evaluation
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_evaluation_plays_the_likeliest_actions(kind):
-    agent = iq.learn(diary(kind), config=config(kind, steps=20))
+    agent = iq.learn(make_demos(kind), config=make_config(kind, steps=20))
     env, true = gym.make(ENVS[kind]), []
     obs, _ = env.reset(seed=30)
     for _ in range(5):
@@ -455,7 +450,7 @@ def test_evaluation_plays_the_likeliest_actions(kind):
 # ----------------------------------------------------------------------------- elders
 
 def test_the_elder_of_cartpole_never_falls_and_wanders():
-    demos = iq.record("CartPole-v1", iq.elder("CartPole-v1"), 5, seed=100)
+    demos = iq.record("CartPole-v1", iq.scripted_expert("CartPole-v1"), 5, seed=100)
     assert (demos.returns() == 500).all()
     place, speed, angle, turn = demos.observations.std(0)
     assert place > 0.05 and speed > 0.1 and angle > 0.01 and turn > 0.1
@@ -464,20 +459,20 @@ def test_the_elder_of_cartpole_never_falls_and_wanders():
 
 @pytest.mark.parametrize("axis, weight", [*enumerate([1.5, 4, 50, 10])])
 def test_the_elder_of_cartpole_pushes_by_a_logistic_of_the_state(axis, weight):
-    elder = iq.elder("CartPole-v1")
+    elder = iq.scripted_expert("CartPole-v1")
     for logit in -1, 1:
         drawn = np.mean([elder(np.eye(4)[axis] * logit / weight) for _ in range(4000)])
         assert drawn == pytest.approx(1 / (1 + math.exp(-logit)), abs=0.035)  # 5 sigma
 
 
 def test_an_elder_does_the_same_each_time_it_is_sent_for():
-    first, second = iq.elder("CartPole-v1"), iq.elder("CartPole-v1")
+    first, second = iq.scripted_expert("CartPole-v1"), iq.scripted_expert("CartPole-v1")
     level = np.zeros(4)
     assert [first(level) for _ in range(64)] == [second(level) for _ in range(64)]
 
 
 def test_the_elder_of_pendulum_is_expert_and_shows_the_swing_and_the_balance():
-    demos = iq.record("Pendulum-v1", iq.elder("Pendulum-v1"), 40, seed=0)
+    demos = iq.record("Pendulum-v1", iq.scripted_expert("Pendulum-v1"), 40, seed=0)
     assert demos.returns().mean() >= -190
     cos, sin, speed = demos.observations.T
     assert (cos < -0.9).any() and np.ptp(speed) > 8
@@ -494,10 +489,10 @@ def test_the_elder_of_pendulum_is_expert_and_shows_the_swing_and_the_balance():
 def test_the_elder_of_pendulum_swings_to_the_energy_of_standing_and_balances(
         angle, speed, torque):
     obs = np.array([math.cos(angle), math.sin(angle), speed])
-    assert iq.elder("Pendulum-v1")(obs) == pytest.approx([torque], abs=1e-5)
+    assert iq.scripted_expert("Pendulum-v1")(obs) == pytest.approx([torque], abs=1e-5)
 
 
 def test_there_is_no_elder_for_other_valleys():
     with pytest.raises(ValueError, match=(
             "^environment with an elder is Acrobot-v1;.*CartPole-v1.*Pendulum-v1")):
-        iq.elder("Acrobot-v1")
+        iq.scripted_expert("Acrobot-v1")

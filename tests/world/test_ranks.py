@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
-from tools import listen, same, weights
+from helpers import same, weights
 
 import iq
 
@@ -44,9 +44,9 @@ def test_ranks_of_torchrun_draw_their_own_rows_and_keep_one_agent(tmp_path):
     assert drawn[0].shape == drawn[1].shape and len(drawn[0]) == 30
     assert (drawn[0] != drawn[1]).float().mean() > 0.9
 
-    demos = iq.record("CartPole-v1", iq.elder("CartPole-v1"), episodes=1, seed=0)
+    demos = iq.record("CartPole-v1", iq.scripted_expert("CartPole-v1"), episodes=1, seed=0)
     alone = iq.new_agent(demos, first.config)
-    heard = listen(alone)
+    heard = record_batches(alone)
     iq.learn(demos, agent=alone)
     assert torch.equal(torch.stack([x.obs[:, 0] for x, _ in heard]), drawn[0])
     assert not same(weights(alone), weights(first))

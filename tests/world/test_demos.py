@@ -7,12 +7,12 @@ import zipfile
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete
-from tools import Outputs, alike, columns, config, diary, same
+from helpers import Constant, columns, same
 
 import iq
 
 KINDS = "discrete", "continuous"
-NEEDED = [*iq.COLUMNS][:5]
+NEEDED = [*COLUMNS][:5]
 
 
 def write(path, data):
@@ -27,12 +27,12 @@ def table(data):
         space = Discrete(int(data["n_actions"]))
     else:
         space = Box(data["action_low"], data["action_high"])
-    return iq.Demos(space, **{k: x for k, x in data.items() if k in iq.COLUMNS})
+    return iq.Demos(space, **{k: x for k, x in data.items() if k in COLUMNS})
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def demos(request):
-    return diary(request.param, episodes=4)
+    return make_demos(request.param, episodes=4)
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def path(tmp_path):
 
 def test_what_is_saved_is_what_is_loaded(demos, path):
     demos.save(str(path))
-    assert alike(iq.Demos.load(path), demos)
+    assert same_demos(iq.Demos.load(path), demos)
     assert os.listdir(path.parent) == ["diary.npz"]
     with np.load(path, allow_pickle=False) as file:
-        assert set(file) - set(iq.COLUMNS) <= {
+        assert set(file) - set(COLUMNS) <= {
             "n_actions", "action_low", "action_high"}
 
 
@@ -59,16 +59,16 @@ def test_rewards_and_ids_may_be_absent_and_others_are_left_alone(demos, path):
     assert loaded.rewards is None and np.isnan(loaded.returns()).all()
     assert np.array_equal(loaded.starts, demos.starts)
     loaded.save(path)
-    assert alike(iq.Demos.load(path), loaded)
+    assert same_demos(iq.Demos.load(path), loaded)
 
 
 def test_the_space_may_be_given_by_its_name(demos):
     data = columns(demos) | {"action_space": demos.action_space}
-    assert alike(iq.Demos(**data), demos)
+    assert same_demos(iq.Demos(**data), demos)
 
 
 def test_a_diary_is_a_copy_of_what_it_was_made_of():
-    data = columns(diary())
+    data = columns(make_demos())
     demos = table(data)
     before = {name: x.copy() for name, x in demos.columns.items()}
     for x in data.values():
@@ -79,13 +79,13 @@ def test_a_diary_is_a_copy_of_what_it_was_made_of():
 @pytest.mark.parametrize("order", "<>")
 def test_a_diary_of_any_byte_order_and_width_can_be_learned(order, path):
     for kind in "discrete", "naf":
-        data = columns(diary(kind, episodes=1))
+        data = columns(make_demos(kind, episodes=1))
         for key, wide in (("observations", "f8"), ("next_observations", "f8"),
                           ("rewards", "f2"), ("episode_ids", "i2")):
             data[key] = data[key].astype(order + wide)
         whole = order + "i4" if kind == "discrete" else order + "f8"
         data["actions"] = data["actions"].astype(whole)
-        agent = iq.learn(iq.Demos.load(write(path, data)), config=config(kind, steps=1))
+        agent = iq.learn(iq.Demos.load(write(path, data)), config=make_config(kind, steps=1))
         assert np.isfinite(agent.reward(*(data[k] for k in NEEDED[:4]))).all()
 
 
@@ -103,7 +103,7 @@ def test_starts_are_the_first_rows_of_episodes_and_returns_their_sums(demos):
 
 
 def test_episodes_are_told_by_ids_and_else_by_ends_and_jumps():
-    data = columns(diary(episodes=3))
+    data = columns(make_demos(episodes=3))
     starts = table(data).starts
     data["episode_ids"] = np.array([7, -2, 5])[data["episode_ids"]]
     assert np.array_equal(table(data).starts, starts)
@@ -187,14 +187,14 @@ def test_lists_of_episodes_become_a_diary_in_one_call(demos):
             np.array([x]) for x in one]:
         made = iq.Demos.from_episodes(
             obs, actions, terminated, demos.action_space, rewards)
-        assert alike(made, demos)
+        assert same_demos(made, demos)
     lists = [x.tolist() for x in obs], [x.tolist() for x in actions]
     made = iq.Demos.from_episodes(*lists, one, demos.action_space)
     assert made.rewards is None and np.isnan(made.returns()).all()
     assert made.observations == pytest.approx(demos.observations)
     assert np.array_equal(made.starts, demos.starts)
     kind = "discrete" if isinstance(demos.action_space, Discrete) else "naf"
-    iq.learn(made, config=config(kind, steps=2))
+    iq.learn(made, config=make_config(kind, steps=2))
 
 
 def test_episodes_that_do_not_fit_each_other_are_refused(demos):
@@ -224,14 +224,14 @@ def test_an_action_leaves_its_box_by_rounding_or_is_refused(most):
 # --------------------------------------------------------------------- action spaces
 
 def test_a_space_is_told_by_the_file_by_the_caller_or_by_an_environment(path):
-    data = columns(diary())
+    data = columns(make_demos())
     del data["n_actions"]
     write(path, data)
     for told in Discrete(2), "CartPole-v1":
         assert iq.Demos.load(path, action_space=told).action_space == Discrete(2)
     with pytest.raises(ValueError, match="action space is None; allowed: told"):
         iq.Demos.load(path)
-    data = columns(diary("continuous"))
+    data = columns(make_demos("continuous"))
     del data["action_low"]
     with pytest.raises(ValueError, match="action"):
         iq.Demos.load(write(path, data))
@@ -243,18 +243,18 @@ def test_a_space_is_told_by_the_file_by_the_caller_or_by_an_environment(path):
     ("continuous", Box(-3, 1.5, (1,))), ("continuous", Box(-3.001, 1, (1,))),
     ("continuous", Box(-3, 1, (2,))), ("continuous", "CartPole-v1")])
 def test_a_space_told_otherwise_than_by_the_file_is_refused_with_both(kind, told, path):
-    diary(kind).save(path)
+    make_demos(kind).save(path)
     with pytest.raises(ValueError, match="action space is .*; allowed: "):
         iq.Demos.load(path, action_space=told)
 
 
 def test_a_space_told_in_another_precision_is_the_same(path):
-    demos = diary("continuous")
+    demos = make_demos("continuous")
     double = Box(-3.0, 1.0, (1,), np.float64)
     demos.save(path)
-    assert alike(iq.Demos.load(path, Box(-3.0, 1.0, (1,))), demos)
+    assert same_demos(iq.Demos.load(path, Box(-3.0, 1.0, (1,))), demos)
     assert np.array_equal(iq.Demos.load(path, double).actions, demos.actions)
-    agent = iq.new_agent(demos, config("naf"), critic=Outputs(0, 1, 1))
+    agent = iq.new_agent(demos, make_config("naf"), critic=Constant(0, 1, 1))
     iq.learn(iq.Demos(double, **demos.columns), agent=agent)
 
 
@@ -282,7 +282,7 @@ def drop(*keys):
 
 
 def empty(data):
-    data.update({k: data[k][:0] for k in iq.COLUMNS})
+    data.update({k: data[k][:0] for k in COLUMNS})
 
 
 def no_features(data):
@@ -291,9 +291,9 @@ def no_features(data):
 
 
 SPOILED = {
-    **{f"{k} shorter": (cut(k), k) for k in [*iq.COLUMNS][1:]},
+    **{f"{k} shorter": (cut(k), k) for k in [*COLUMNS][1:]},
     "observations shorter": (cut("observations"), "(observations|actions) "),
-    **{f"{k} with an axis too many": (cut(k, np.s_[:, None]), k) for k in iq.COLUMNS},
+    **{f"{k} with an axis too many": (cut(k, np.s_[:, None]), k) for k in COLUMNS},
     "observations (N,)": (cut("observations", np.s_[:, 0]),
                           r"^observations' shape is \(\d+,\); allowed: \(N, ...\)$"),
     "observations ()": (cut("observations", np.s_[0, 0]), "observations"),
@@ -342,7 +342,7 @@ CASES += [("discrete", name, *case) for name, case in IN_FILES.items()]
                          ids=[f"{kind}: {name}" for kind, name, *_ in CASES])
 def test_a_spoiled_diary_is_refused_by_one_line_and_left_as_it_is(
         kind, name, spoil, says, path):
-    data = columns(diary(kind))
+    data = columns(make_demos(kind))
     spoil(data)
     before = write(path, data).read_bytes()
     with pytest.raises(ValueError, match=says) as caught:
@@ -355,7 +355,7 @@ def test_a_spoiled_diary_is_refused_by_one_line_and_left_as_it_is(
 
 
 def test_absent_columns_are_named_beside_those_that_are_there(path):
-    data = columns(diary()) | {"acts": np.zeros(3)}
+    data = columns(make_demos()) | {"acts": np.zeros(3)}
     del data["actions"], data["truncations"]
     with pytest.raises(ValueError) as caught:
         iq.Demos.load(write(path, data))
@@ -368,7 +368,7 @@ def test_absent_columns_are_named_beside_those_that_are_there(path):
     lambda x: {"place": x, "goal": x}, lambda x: [{"place": row} for row in x],
     lambda x: (x, x[1:])], ids=["dict", "dicts", "tuple"])
 def test_observations_of_several_parts_are_named_as_such(seen):
-    data = columns(diary())
+    data = columns(make_demos())
     data["observations"] = seen(data["observations"])
     with pytest.raises(ValueError, match="dict|list|tuple|inhomogeneous"):
         table(data)
@@ -378,7 +378,7 @@ def test_observations_of_several_parts_are_named_as_such(seen):
                                    "Discrete(2)"], ids=str)
 def test_what_is_no_action_space_of_ours_is_refused_by_name(space):
     with pytest.raises(ValueError, match="action space") as caught:
-        iq.Demos(space, **diary().columns)
+        iq.Demos(space, **make_demos().columns)
     assert str(space) in str(caught.value)
 
 
@@ -398,7 +398,7 @@ FILES = {
     "an empty zip": lambda path: archive(path),
     "a zip of text": lambda path: archive(path, **{"observations.npy": "hello"}),
     "a zip without suffixes": lambda path: archive(
-        path, **{k: b"1" for k in iq.COLUMNS})}
+        path, **{k: b"1" for k in COLUMNS})}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -417,7 +417,7 @@ def test_what_is_not_a_diary_is_refused_in_our_own_words(name, path):
 
 
 def test_an_observation_of_a_reset_in_the_place_of_the_last_one_is_warned_of():
-    data = columns(diary(episodes=3))
+    data = columns(make_demos(episodes=3))
     end = np.flatnonzero(data["terminations"] | data["truncations"])[1]
     data["next_observations"][end] = data["observations"][end + 1]
     with pytest.warns(UserWarning, match="reset") as caught:
@@ -425,7 +425,7 @@ def test_an_observation_of_a_reset_in_the_place_of_the_last_one_is_warned_of():
     assert str(end) in str(caught[0].message) or str(end + 1) in str(caught[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        table(columns(diary(episodes=3)))
+        table(columns(make_demos(episodes=3)))
 
 
 @pytest.mark.parametrize("where", ["no/such/folder/d.npz", "file/d.npz", "folder"])

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
+from helpers import ENVS, KINDS, columns
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tools import ENVS, KINDS, columns, config, diary
 
 import iq
 
@@ -85,13 +85,13 @@ def held(save):
             return file.read()
 
 
-DIARIES = {kind: held(diary(kind, episodes=2).save) for kind in KINDS[:2]}
-AGENTS = {kind: held(iq.learn(diary(kind), ENVS[kind],
-                              config(kind, steps=3, hidden=4)).save) for kind in KINDS}
+DEMOS = {kind: held(make_demos(kind, episodes=2).save) for kind in KINDS[:2]}
+AGENTS = {kind: held(iq.learn(make_demos(kind), ENVS[kind],
+                              make_config(kind, steps=3, hidden=4)).save) for kind in KINDS}
 
 # ---------------------------------------------------------------- ways to spoil bytes
 
-diaries, where = st.sampled_from([*DIARIES]), st.floats(0, 1)
+diaries, where = st.sampled_from([*DEMOS]), st.floats(0, 1)
 spoiling = st.lists(st.tuples(st.sampled_from(["flip", "flip", "cut", "insert", "end"]),
                               where, st.integers(1, 255)), min_size=1, max_size=6)
 
@@ -153,7 +153,7 @@ def check_agent(path):
 
 
 both = pytest.mark.parametrize("files, check", [
-    (DIARIES, check_diary), (AGENTS, check_agent)], ids=["diary", "checkpoint"])
+    (DEMOS, check_diary), (AGENTS, check_agent)], ids=["diary", "checkpoint"])
 
 
 @both
@@ -196,7 +196,7 @@ HEADERS = st.one_of(
     st.builds("{{'descr': {!r}, 'fortran_order': {}, 'shape': {}}}".format,
               st.sampled_from(["<f4", ">f8", "|O", "|b1", "<i8", "|V0", "<U999999999",
                                "<f16", "<c8", "<M8[s]", "|S0", [("a", "<f4")], "nope"]),
-              st.booleans(), st.lists(numbers, max_size=4).map(tuple)),
+              st.booleans(), st.lists(random_table, max_size=4).map(tuple)),
     st.sampled_from(["(" * 5000, "{" * 300, "[" * 90 + "]" * 90, "1" * 9000, "{}",
                      "__import__('os').abort()", "-" * 9000 + "1", "{'descr': {}}",
                      "9**9**9", "'a'" * 2000, "{'shape': 1e999}"]),
@@ -204,7 +204,7 @@ HEADERS = st.one_of(
 
 
 @some
-@given(kind=diaries, name=st.sampled_from([*iq.COLUMNS]), header=HEADERS,
+@given(kind=diaries, name=st.sampled_from([*COLUMNS]), header=HEADERS,
        version=st.sampled_from([b"\1\0", b"\2\0", b"\3\0", b"\4\0"]), lie=st.booleans())
 @example("discrete", "rewards", "{'descr': '<f8', 'fortran_order': False, "
          "'shape': (1000000000000,)}", b"\1\0", False)
@@ -216,7 +216,7 @@ def test_a_diary_with_hostile_array_headers(folder, kind, name, header, version,
     text = header.encode("utf8", "replace") + b"\n"
     size = len(text) * 7 if lie else len(text)
     length = size.to_bytes(2 if version == b"\1\0" else 4, "little", signed=False)
-    parts = members(DIARIES[kind])
+    parts = members(DEMOS[kind])
     old = parts[f"{name}.npy"]
     parts[f"{name}.npy"] = b"\x93NUMPY" + version + length + text + old[128:]
     path = folder / "diary.npz"
@@ -232,11 +232,11 @@ anything = st.one_of(
 
 @some
 @given(kind=diaries, changes=st.dictionaries(
-    st.sampled_from([*iq.COLUMNS, "n_actions", "action_low", "action_high"]),
+    st.sampled_from([*COLUMNS, "n_actions", "action_low", "action_high"]),
     anything, min_size=1, max_size=3))
 def test_a_diary_with_any_other_arrays_in_it(folder, kind, changes):
     path = folder / "diary.npz"
-    with np.load(io.BytesIO(DIARIES[kind])) as file:
+    with np.load(io.BytesIO(DEMOS[kind])) as file:
         np.savez(path, **dict(file) | changes)
     check_diary(path)
 
@@ -348,8 +348,8 @@ def test_the_smuggled_code_would_leave_its_mark(tmp_path):
 def test_no_code_is_run_from_a_diary(tmp_path, call):
     path, array = tmp_path / "diary.npz", np.empty(1, object)
     array[0] = CALLS[call](str(tmp_path / "mark"))
-    for key in (*iq.COLUMNS, "n_actions", "note"):
-        np.savez(path, **columns(diary()) | {key: array})
+    for key in (*COLUMNS, "n_actions", "note"):
+        np.savez(path, **columns(make_demos()) | {key: array})
         assert (check_diary(path) is None) == (key != "note")  # which is never read
     path.write_bytes(pickle.dumps(array[0]))
     assert check_diary(path) is None

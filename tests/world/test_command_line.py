@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tools import ENVS, Walk, columns, diary, same, weights
+from helpers import ENVS, Walk, columns, same, weights
 
 import iq
 
@@ -26,7 +26,7 @@ def here(tmp_path, monkeypatch):
     """An empty working folder with a diary of each kind of action."""
     monkeypatch.chdir(tmp_path)
     for kind in KINDS:
-        diary(kind).save(f"{kind}.npz")
+        make_demos(kind).save(f"{kind}.npz")
     return tmp_path
 
 
@@ -51,7 +51,7 @@ def test_it_reports_all_of_a_run_and_does_what_learn_does_in_python(
         here, report, kind, online):
     answer = report(ENVS[kind], "--demos", f"{kind}.npz", *online, "--out", "new.pt",
                     "--seed", 4)
-    demos = diary(kind)
+    demos = make_demos(kind)
     assert answer["env"] == ENVS[kind] and answer["demos_transitions"] == len(demos)
     assert answer["mode"] == ("online" if online else "offline")
     assert answer["expert_return"] == pytest.approx(demos.returns().mean())
@@ -67,7 +67,7 @@ def test_it_reports_all_of_a_run_and_does_what_learn_does_in_python(
 
 
 def test_the_diary_is_taken_in_part_where_that_is_asked_for(here, report):
-    whole = diary("discrete").take(2)
+    whole = make_demos("discrete").take(2)
     answer = report("Walk-v0", "--demos", "discrete.npz", "--episodes", 2,
                     "--subsample", 3)
     assert answer["demos_transitions"] == len(whole.subsample(3)) < len(whole)
@@ -76,7 +76,7 @@ def test_the_diary_is_taken_in_part_where_that_is_asked_for(here, report):
 
 def test_without_a_diary_the_elder_writes_one(report):
     answer = report("Pendulum-v1", "--episodes", 2)
-    true = iq.record("Pendulum-v1", iq.elder("Pendulum-v1"), 2, 0)
+    true = iq.record("Pendulum-v1", iq.scripted_expert("Pendulum-v1"), 2, 0)
     assert answer["demos_transitions"] == 400
     assert answer["expert_return"] == pytest.approx(true.returns().mean())
     answer = report()
@@ -86,7 +86,7 @@ def test_without_a_diary_the_elder_writes_one(report):
 
 
 def test_a_diary_without_rewards_is_learned_and_reported_with_null(here, report):
-    data = columns(diary())
+    data = columns(make_demos())
     del data["rewards"]
     np.savez("bare.npz", **data)
     assert report("tools:Walk-v0", "--demos", "bare.npz")["expert_return"] is None
@@ -137,7 +137,7 @@ def test_what_is_learned_is_not_lost_where_a_run_is_interrupted(
     with pytest.raises(error):
         iq.main("Walk-v0 --demos discrete.npz --steps 20 --out a.pt".split())
     monkeypatch.undo()
-    agent = iq.learn(diary(), config=iq.Config(steps=7))
+    agent = iq.learn(make_demos(), config=iq.Config(steps=7))
     assert same(weights(iq.load(here / "a.pt")), weights(agent))
 
 
@@ -179,11 +179,11 @@ Walk-v0 --demos discrete.npz --out folder # folder
 def troubled(here):
     """A folder with things that go wrong."""
     def spoiled(name, **changes):
-        data = columns(diary()) | changes
+        data = columns(make_demos()) | changes
         with open(name, "wb") as file:
             np.savez(file, **{k: x for k, x in data.items() if x is not None})
 
-    demos = diary()
+    demos = make_demos()
     (here / "folder").mkdir()
     (here / "notes.txt").write_text("neither a diary nor an agent\n")
     whole = (here / "discrete.npz").read_bytes()
