@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["torch>=2.4", "numpy>=1.26", "gymnasium>=1.0", "tqdm"]
+# dependencies = ["torch>=2.6", "numpy>=1.26", "gymnasium>=1.0", "tqdm"]
 # ///
 """IQ-Learn (inverse soft Q-learning): imitate an expert and recover its reward.
 
@@ -39,6 +39,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import InitVar, asdict, dataclass, fields
@@ -126,8 +127,8 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     reward = inverse_bellman(q, next_value, gamma)
     expert_reward = expert_weight * reward
     if divergence == "chi2":
-        square_weight = expert_weight if chi2_on == "expert" else 1.0
-        phi = expert_reward - square_weight * reward.square() / (4 * chi2_alpha)
+        square = reward.square() / (4 * chi2_alpha)
+        phi = expert_reward - (expert_weight * square if chi2_on == "expert" else square)
     else:
         phi = expert_weight * DIVERGENCES[divergence](reward)
     expert_term = -phi.mean()
@@ -136,13 +137,11 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     else:
         value_weight = value_term + (1 - value_term) * expert_weight
         value_loss = (value_weight * (value - gamma * next_value)).mean()
-    loss = value_loss + expert_term
-    with torch.no_grad():
-        info = {"loss": loss.detach(), "expert_term": expert_term.detach(),
-                "value_term": value_loss.detach(),
-                "reward_expert": expert_reward.mean(),
-                "reward_mixture": reward.mean(), "max_q": q.abs().max()}
-    return loss, info
+    loss = expert_term + value_loss
+    info = {"loss": loss, "expert_term": expert_term, "value_term": value_loss,
+            "reward_expert": expert_reward.detach().mean(),
+            "reward_mixture": reward.detach().mean(), "max_q": q.detach().abs().max()}
+    return loss, {name: x.detach() for name, x in info.items()}
 
 
 def append_absorbing(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
@@ -222,6 +221,9 @@ class Batch(NamedTuple):
     initial_obs: Tensor | None = None  # (E, *obs), first of each expert episode
 
 
+MAX_NORM = 10.0  # of the gradient; a longer one is scaled down
+
+
 class MLP(nn.Sequential):
     """Two hidden layers.  Inputs (B, ...), flattened, concatenated -> (B, outputs)."""
 
@@ -231,8 +233,8 @@ class MLP(nn.Sequential):
                          nn.Linear(hidden, outputs))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        x = [x.flatten(1) for x in inputs]
-        return super().forward(torch.cat(x, dim=1) if len(x) > 1 else x[0])
+        rows = [x.flatten(1) for x in inputs]
+        return super().forward(rows[0] if len(rows) == 1 else torch.cat(rows, dim=1))
 
 
 class Agent(nn.Module):
@@ -242,33 +244,34 @@ class Agent(nn.Module):
     take and return arrays, with actions in the environment's units.
 
     A subclass defines build_networks, q_and_value, value and select_action. To change
-    the algorithm, override loss (a regulariser) or backward (what descends it).
+    the algorithm, override loss (by a regulariser, say) or backward.
     """
 
     critic: nn.Module
     default_value_term = 0.05
 
     def __init__(self, example, action_space: gym.Space, config: Config | None = None,
-                 obs_scale=None, **networks: nn.Module):
-        """example: an observation, for shape and dtype. obs_scale: what networks see
-        observations divided by, (*obs); None: 1. networks: the user's own.
+                 obs_scale=1.0, **networks: nn.Module):
+        """example: an observation, for shape and dtype. obs_scale: what the networks see
+        observations divided by, (*obs). networks: the user's own.
         """
         super().__init__()
-        self.config = config = config or Config()
-        self.action_space = action_space
-        self.example = np.zeros(np.shape(example), native(np.asarray(example).dtype))
+        self.config, self.action_space = config or Config(), action_space
+        self.example = np.zeros_like(check_array("example", example, "biuf"))
         self.axes = action_bounds(action_space).shape[1]  # of an action
-        scale = np.ones(self.example.shape) if obs_scale is None else obs_scale
-        self.register_buffer("obs_scale", torch.tensor(scale, dtype=torch.float32))
+        scale = torch.as_tensor(obs_scale, dtype=torch.float32)
+        self.register_buffer("obs_scale", scale.expand(self.example.shape).clone())
         self.absorbing_value = nn.Parameter(torch.zeros((), dtype=torch.float32))
-        self.own_networks = [*networks]  # by name
         with torch.random.fork_rng(devices=[]):  # leave the global generator alone
-            torch.default_generator.manual_seed(config.seed)
+            torch.default_generator.manual_seed(self.config.seed)
             self.build_networks(**networks)
+        self.own_networks = [*networks]  # by name, for files
+        self.has_modes = not all(isinstance(x, MLP) for x in self.children())
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.eval()
         self.replay = Replay()
         self.updates = 0
-        self.configure(config)
+        self.configure(self.config)
 
     def configure(self, config: Config) -> None:
         """Adopt a Config, with a new optimizer and generator; weights and replay stay."""
@@ -282,6 +285,7 @@ class Agent(nn.Module):
         self.replay.columns = [x.to(config.device) for x in self.replay.columns]
         self.generator = torch.Generator(config.device).manual_seed(config.seed)
         self.trainable = [x for x in self.parameters() if x.requires_grad]
+        self.target_pairs = [*zip(self.target.parameters(), self.critic.parameters())]
         self.optimizer = torch.optim.Adam(
             self.trainable, lr=config.learning_rate, fused=True)
 
@@ -294,12 +298,18 @@ class Agent(nn.Module):
         try:
             loss, info, value = self.loss(batch, is_expert)
             self.optimizer.zero_grad()
+            # a 0, rather than none, also where no state of the batch is terminal
+            self.absorbing_value.grad = torch.zeros_like(self.absorbing_value)
             self.backward(loss, value)
         finally:  # also when interrupted
             self.set_training(False)
-        nn.utils.clip_grad_norm_(self.trainable, 10.0, error_if_nonfinite=True)
+        gradients = [x.grad for x in self.trainable if x.grad is not None]
+        norm = nn.utils.get_total_norm(gradients, error_if_nonfinite=True)
+        if norm > MAX_NORM:
+            nn.utils.clip_grads_with_norm_(self.trainable, MAX_NORM, norm)
         self.optimizer.step()
         self.move_target()
+        self.updates += 1
         return info
 
     def loss(self, batch: Batch, is_expert: Tensor) -> tuple[Tensor, dict, Tensor]:
@@ -307,7 +317,7 @@ class Agent(nn.Module):
         c = self.config
         q, value = self.q_and_value(batch.obs, batch.action)
         rows = q, value, self.next_value(batch, self.target), is_expert
-        if c.absorbing:
+        if c.absorbing and batch.terminated.any():
             rows = append_absorbing(*rows, batch.terminated, self.absorbing_value)
         value_term = self.default_value_term if c.value_term is None else c.value_term
         initial = self.value(batch.initial_obs) if value_term == "initial" else None
@@ -323,29 +333,17 @@ class Agent(nn.Module):
     def move_target(self) -> None:
         """Move the target network's weights a step towards the critic's."""
         rate = self.config.target_rate if self.updates else 1.0  # at first, a copy
-        self.updates += 1
-        for old, new in zip(self.target.parameters(), self.critic.parameters()):
+        for old, new in self.target_pairs:
             old.lerp_(new, rate)
-        for old, new in zip(self.target.buffers(), self.critic.buffers()):
-            old.copy_(new)
+        if self.has_modes:  # such as a batch norm, with its running means
+            for old, new in zip(self.target.buffers(), self.critic.buffers()):
+                old.copy_(new)
 
     def set_training(self, on: bool) -> None:
-        """Switch dropout and the like on or off; the file's MLP has nothing to switch."""
-        if self.own_networks:
+        """Switch dropout and its like on or off; the file's own MLP has none."""
+        if self.has_modes:
             self.train(on)
             self.target.eval()
-
-    def is_small(self) -> bool:
-        """Whether one thread is the fastest: for the file's MLP on a CPU."""
-        return self.config.device == "cpu" and not self.own_networks
-
-    def explore(self, env: gym.Env | str | None) -> Iterator[Step]:
-        """The agent's own steps; at first from config.seed, later from new starts."""
-        seed = self.config.seed
-        if self.replay.size:
-            seed = int(torch.randint(2**31, (), generator=self.generator,
-                                     device=self.config.device))
-        return rollout(env, lambda obs: self.act(obs, greedy=False), seed, self)
 
     @torch.no_grad()
     def next_value(self, batch: Batch, critic: nn.Module) -> Tensor:
@@ -365,7 +363,8 @@ class Agent(nn.Module):
     def act(self, obs, greedy: bool = True) -> np.ndarray:
         """The policy's mode, or a sample, for observations (B, *obs) or one (*obs)."""
         single = np.ndim(obs) == self.example.ndim
-        obs = check_like("observations", [obs] if single else obs, self.example)
+        obs = [obs] if single else obs
+        obs = check_like("observations", obs, self.example, np.shape(obs)[0])
         action = self.select_action(self.tensor(obs), greedy).numpy(force=True)
         action = decode_actions(action, self.action_space)
         return action[0] if single else action
@@ -373,7 +372,7 @@ class Agent(nn.Module):
     @torch.no_grad()
     def log_prob(self, obs, action) -> np.ndarray:
         """log pi(a|s), (B,). A continuous action's density is that in [-1, 1]."""
-        obs = check_like("observations", obs, self.example)
+        obs = check_like("observations", obs, self.example, len(obs))
         action = encode_actions(action, self.action_space, len(obs))
         log_prob = self.log_policy(self.tensor(obs), self.tensor(action))
         return log_prob.numpy(force=True)
@@ -393,7 +392,7 @@ class Agent(nn.Module):
 
     def to_batch(self, obs, action, next_obs, terminated) -> Batch:
         """Arrays of B transitions, in the environment's units, checked -> tensors."""
-        obs = check_like("observations", obs, self.example)
+        obs = check_like("observations", obs, self.example, len(obs))
         next_obs = check_like("next_observations", next_obs, self.example, len(obs))
         action = encode_actions(action, self.action_space, len(obs))
         terminated = check_array("terminations", terminated, "b", (len(obs),))
@@ -470,11 +469,9 @@ class SoftNAF(Agent):
         return value + self.config.temperature * normal_log_prob(noise, log_std), value
 
     def value(self, obs, critic=None):
-        """V(s), (B,), by the critic or, where it is given, by the target network."""
         return self.heads(obs, critic or self.critic)[0]
 
     def select_action(self, obs, greedy):
-        """The policy's mode or a sample, as in Batch."""
         _, mean, log_std = self.heads(obs, self.critic)
         if greedy:
             return mean
@@ -532,7 +529,6 @@ class SoftActorCritic(Agent):
         return squash(mean, log_std, (u - mean) / log_std.exp())[1]
 
     def select_action(self, obs, greedy):
-        """The policy's mode or a sample, as in Batch."""
         return self.normal(obs)[0].tanh() if greedy else self.sample(obs)[0]
 
 
@@ -540,7 +536,7 @@ class SoftActorCritic(Agent):
 def new_agent(demos: Demos, config: Config | None = None, **networks: nn.Module) -> Agent:
     """An untrained agent; networks: a critic and an actor of the user's own."""
     config = config or Config()
-    scale = input_scale(demos.observations) if config.scale_inputs else None
+    scale = input_scale(demos.observations) if config.scale_inputs else 1.0
     kind = agent_class(demos.action_space, config)
     return kind(demos.observations[0], demos.action_space, config, scale, **networks)
 
@@ -561,18 +557,20 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
     check_space(demos.action_space, agent.action_space)
     if given and config:
         agent.configure(config)
-    config, generator = agent.config, agent.generator
+    config, replay = agent.config, agent.replay
     expert = agent.to_batch(demos.observations, demos.actions,
                             demos.next_observations, demos.terminations)
     expert = expert._replace(initial_obs=expert.obs[agent.tensor(demos.starts)])
-    replay, own_steps = agent.replay, agent.explore(env)  # offline, the latter is unused
+    own_steps = explore(agent, env)  # runs only if it is asked for a step
+    one_thread = config.device == "cpu" and not agent.has_modes
     try:
-        with threads(1 if agent.is_small() else None), closing(own_steps):
+        with threads(1 if one_thread else None), closing(own_steps):
             for step in progress(config.steps):
                 if env is not None:
                     obs, action, next_obs, terminated, *_ = next(own_steps)
                     replay.add(agent.to_batch([obs], [action], [next_obs], [terminated]))
-                batch, is_expert = replay.sample(expert, config.batch_size, generator)
+                batch, is_expert = replay.sample(
+                    expert, config.batch_size, agent.generator)
                 info = agent.update(batch, is_expert)
                 if callback:
                     callback(step, info)
@@ -605,16 +603,8 @@ def evaluate(agent: Agent, env: gym.Env | str, episodes: int, seed: int) -> np.n
 
 
 # --------------------------------------------------------------------- The environment
-class Step(NamedTuple):
-    """One step of an environment: a row of Demos, by the same names."""
-
-    observations: np.ndarray
-    actions: np.ndarray
-    next_observations: np.ndarray
-    terminations: bool
-    truncations: bool
-    rewards: float
-    episode_ids: int
+Step = namedtuple("Step", "observations actions next_observations terminations "
+                  "truncations rewards episode_ids")  # a row of Demos
 
 
 RUNNING: dict[int, object] = {}  # id of an environment: the rollout that stepped it last
@@ -678,16 +668,25 @@ def rollout(env: gym.Env | str, policy: Callable, seed: int, agent: Agent | None
                     break
 
 
+def explore(agent: Agent, env: gym.Env | str | None) -> Iterator[Step]:
+    """The agent's own steps: at first from config.seed, later from other starts."""
+    seed, g = agent.config.seed, agent.generator
+    if agent.replay.size:
+        seed = int(torch.randint(2**31, (), generator=g, device=g.device))
+    return rollout(env, lambda obs: agent.act(obs, greedy=False), seed, agent)
+
+
 def check_observation(obs, example: np.ndarray | None, name: str) -> np.ndarray:
     """A copy of one observation; ValueError unless an array of numbers like example."""
     if isinstance(obs, (dict, tuple, str)) or np.ndim(obs) == 0:
+        parts = [*obs] if isinstance(obs, dict) else repr(obs)[:60]
         raise ValueError(
-            f"{name} is {type(obs).__name__} {obs!r:.60}; allowed: one array of numbers. "
+            f"{name} is a {type(obs).__name__}, {parts}; allowed: one array of numbers. "
             "Wrap the environment in gymnasium.wrappers.FlattenObservation, or MiniGrid "
             "in minigrid.wrappers.ImgObsWrapper")
     if example is None:
-        return check_array(name, obs, "biuf", np.shape(obs)).copy()
-    return check_like(name, [obs], example)[0].copy()
+        return check_array(name, obs, "biuf").copy()
+    return check_like(name, [obs], example, 1)[0].copy()
 
 
 def cast_action(action, space: gym.Space) -> np.ndarray:
@@ -822,8 +821,8 @@ class Demos:
                       else check_array(name, column, *expected[name]))
             setattr(self, name, column.copy())
         ended = (self.terminations | self.truncations)[:-1]
-        follows = (self.observations[1:] == self.next_observations[:-1]).reshape(
-            n - 1, -1).all(axis=1)
+        follows = (self.observations[1:] == self.next_observations[:-1]).all(
+            axis=tuple(range(1, len(shape))))
         new = ~follows if self.episode_ids is None else np.diff(self.episode_ids) != 0
         self.starts = np.append(True, new | ended)  # (N,) bool: first of an episode
         self.episode_ids = np.cumsum(self.starts) - 1
@@ -980,7 +979,7 @@ class Replay:
 
 
 # -------------------------------------------------------------------- Arrays and files
-def check_array(name: str, values, kinds: str, shape: tuple) -> np.ndarray:
+def check_array(name: str, values, kinds: str, shape: tuple | None = None) -> np.ndarray:
     """values as an array of finite numbers; ValueError for another dtype.kind or shape.
 
     It isn't a copy, unless the byte order is not the machine's.
@@ -989,6 +988,7 @@ def check_array(name: str, values, kinds: str, shape: tuple) -> np.ndarray:
         array = np.asarray(values)
     except ValueError as error:  # rows of several lengths
         raise ValueError(f"{name}: {error}") from None
+    shape = array.shape if shape is None else shape
     if array.dtype.kind not in kinds or array.shape != shape:
         words = {"b": "bool", "iu": "whole numbers"}.get(kinds, "numbers")
         raise ValueError(f"{name} has dtype {array.dtype} and shape {array.shape}; "
@@ -999,22 +999,16 @@ def check_array(name: str, values, kinds: str, shape: tuple) -> np.ndarray:
             place = tuple(bad[0].tolist())
             raise ValueError(f"{name}{[*place]} is {array[place]}; allowed: finite "
                              "numbers. Leave out its episode, or fill it in")
-    return array.astype(native(array.dtype), copy=False)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def check_like(name: str, values, example: np.ndarray, rows: int | None = None):
+def check_like(name: str, values, example: np.ndarray, rows: int) -> np.ndarray:
     """Observations (rows, *obs) as an array; ValueError unless they are like example."""
-    rows = len(values) if rows is None else rows
     array = check_array(name, values, "biuf", (rows, *example.shape))
     if (array.dtype == np.uint8) != (example.dtype == np.uint8):
         raise ValueError(f"{name} have dtype {array.dtype}, the demonstrations' have "
                          f"{example.dtype}: bytes and other numbers don't mix")
     return array
-
-
-def native(dtype: np.dtype) -> np.dtype:
-    """A dtype in the machine's own byte order."""
-    return dtype.newbyteorder("=")
 
 
 def one_line(error: BaseException) -> str:
@@ -1076,7 +1070,7 @@ def check_config(config: Config) -> None:
             object.__setattr__(config, field.name, value.item())
     for name, choices in CHOICES.items():
         value = getattr(config, name)
-        if value not in choices:
+        if value not in [*choices]:
             raise ValueError(f"{name} is {value!r}; allowed: {[*choices]}")
     for name, (low, high) in RANGES.items():
         value, words = getattr(config, name), WORDS.get(name, [])
@@ -1087,7 +1081,7 @@ def check_config(config: Config) -> None:
             raise ValueError(f"{name} is {value!r} ({type(value).__name__}); allowed: "
                              f"{kind} from {low} to {high}{also}")
     try:
-        torch.ones(1, device=config.device).item()
+        torch.ones(1, device=torch.device(str(config.device))).item()
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device is {config.device!r}, which PyTorch can't use here "
                          f"({one_line(error)}); 'cpu' always works") from None
