@@ -195,10 +195,10 @@ Walk-v0 --demos keyless.npz # terminations
 Walk-v0 --demos wild.npz # actions[0] is & Discrete(2)
 Walk-v0 --demos folder # folder
 Walk-v0 --demos naf.npz # Box & Discrete
-CartPole-v1 --demos discrete.npz --online # (4,)
-CartPole-v1 --demos discrete.npz # (4,)
-Walk-v0 --demos discrete.npz --out nowhere/a.pt # nowhere/a.pt
-Walk-v0 --demos discrete.npz --out notes.txt/a.pt # notes.txt/a.pt
+CartPole-v1 --demos discrete.npz --online # 4)
+CartPole-v1 --demos discrete.npz # 4)
+Walk-v0 --demos discrete.npz --out nowhere/a.pt # nowhere
+Walk-v0 --demos discrete.npz --out notes.txt/a.pt # notes.txt
 Walk-v0 --demos discrete.npz --out folder # folder
 """
 
@@ -328,13 +328,11 @@ def imported(path, name, monkeypatch):
     return module
 
 
-@pytest.mark.parametrize("top", ["from __future__ import annotations\n", "", "# mine\n"])
-def test_pasted_below_a_line_of_one_s_own_the_file_works(tmp_path, monkeypatch, top):
-    """Annotations are strings then: nothing may evaluate them."""
+def test_below_a_line_of_one_s_own_the_file_works(tmp_path, monkeypatch):
+    """Annotations are strings: nothing may evaluate them."""
+    line = "from __future__ import annotations\n"
     path = tmp_path / "mine.py"
-    text = (ROOT / "iq.py").read_text().replace(
-        "from __future__ import annotations\n", "")
-    path.write_text(top + text)
+    path.write_text(line + (ROOT / "iq.py").read_text().replace(line, ""))
     mine = imported(path, "mine", monkeypatch)
     demos = mine.Demos(make_demos().action_space, **make_demos().columns)
     agent = mine.learn(demos, config=mine.Config(steps=3))

@@ -12,7 +12,7 @@ try:
 except ImportError:  # Python 3.10
     import tomli as tomllib
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(iq.__file__).parent
 README = (ROOT / "README.md").read_text()
 
 
