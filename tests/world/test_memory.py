@@ -80,8 +80,8 @@ OFFLINE = """if True:
     def peak():
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    learn(demos(200))  # what torch and numpy take in any case
-    large = demos(3000)
+    learn(demos(120))  # what torch and numpy take in any case
+    large = demos(1500)
     before = peak()
     learn(large)
     size = large.observations.nbytes + large.next_observations.nbytes
