@@ -329,7 +329,7 @@ def test_learning_on_refuses_by_name_what_shapes_an_agent(kind, change):
     (name, value), = change.items()
     with pytest.raises(ValueError) as caught:
         iq.learn(DEMOS[kind], config=replace(make_config(kind), **change), agent=agent)
-    for word in name, repr(value), repr(getattr(agent.config, name)), "new agent":
+    for word in name, repr(value), repr(getattr(agent.config, name)), "new":
         assert word in str(caught.value)
     assert same(before, weights(agent)) and agent.config == make_config(kind)
 

@@ -106,3 +106,22 @@ def test_with_the_actions_of_the_expert_shuffled_it_does_not_come_to_the_expert(
     nonsense = returns(kind, "offline shuffled")
     assert chance(returns(kind, "expert"), nonsense) < 0.001
     assert chance(returns(kind, "offline true"), nonsense) < 0.01
+
+
+@pytest.mark.parametrize("unit", [(1e-4, 1e4), (1e4, 1e-4)])
+def test_sensors_of_other_units_are_learned_as_well(unit):
+    """And one that is constant. Unscaled, a unit of 1e4 saturates every hidden one."""
+    def see(obs):
+        return np.append(obs * np.float32(unit), np.float32(700))
+
+    env = gym.wrappers.TransformObservation(
+        gym.make("Chase-v0"), see, Box(-np.inf, np.inf, (3,)))
+    demos = expert_demos("naf")
+    wide = iq.Demos(demos.action_space, **demos.columns | {
+        name: np.stack([*map(see, demos.columns[name])])
+        for name in ("observations", "next_observations")})
+    agent = iq.learn(wide, config=iq.Config(steps=TASK["naf"][2]))
+    learned = iq.evaluate(agent, env, EPISODES, FRESH)
+    random, expert = returns("naf", "random"), returns("naf", "expert")
+    share = (learned.mean() - random.mean()) / (expert.mean() - random.mean())
+    assert share > 0.5
