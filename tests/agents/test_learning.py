@@ -120,7 +120,7 @@ def test_sensors_of_other_units_are_learned_as_well(unit):
     wide = iq.Demos(demos.action_space, **demos.columns | {
         name: np.stack([*map(see, demos.columns[name])])
         for name in ("observations", "next_observations")})
-    agent = iq.learn(wide, config=iq.Config(steps=TASK["naf"][2]))
+    agent = iq.learn(wide, config=iq.Config(steps=3 * TASK["naf"][2]))
     learned = iq.evaluate(agent, env, EPISODES, FRESH)
     random, expert = returns("naf", "random"), returns("naf", "expert")
     share = (learned.mean() - random.mean()) / (expert.mean() - random.mean())

@@ -195,8 +195,8 @@ Walk-v0 --demos keyless.npz # terminations
 Walk-v0 --demos wild.npz # actions[0] is & Discrete(2)
 Walk-v0 --demos folder # folder
 Walk-v0 --demos naf.npz # Box & Discrete
-CartPole-v1 --demos discrete.npz --online # 4)
-CartPole-v1 --demos discrete.npz # 4)
+CartPole-v1 --demos discrete.npz --online # (4,)
+CartPole-v1 --demos discrete.npz # (4,)
 Walk-v0 --demos discrete.npz --out nowhere/a.pt # nowhere
 Walk-v0 --demos discrete.npz --out notes.txt/a.pt # notes.txt
 Walk-v0 --demos discrete.npz --out folder # folder
