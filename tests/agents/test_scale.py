@@ -39,7 +39,7 @@ def without_scale(agent):
     return {name: x for name, x in weights(agent).items() if name != "obs_scale"}
 
 
-LOW, HIGH = iq.INPUT_SIZES
+LOW, HIGH = iq.SMALLEST, iq.LARGEST
 BEYOND = {"large": [(2**10, 2**10), (2**30, 2**12)], "small": [(2**-20,) * 2,
           (2**-40, 2**-60)], "mixed": [(2**12, 2**-20), (2**20, 2**-30)]}
 

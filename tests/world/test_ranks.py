@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
-from helpers import same, weights
+from helpers import record_batches, same, weights
 
 import iq
 
