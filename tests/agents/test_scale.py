@@ -35,13 +35,23 @@ def learned(demos, kind, **changes):
     return iq.learn(demos, config=make_config(kind, steps=30, **changes))
 
 
+def scaled(agent, obs):
+    """What the agent's networks see."""
+    seen = []
+    network = getattr(agent, "actor", agent.critic)
+    hook = network.register_forward_hook(lambda net, inputs, out: seen.append(inputs[0]))
+    agent.act(obs.numpy())
+    hook.remove()
+    return seen[0]
+
+
 def without_scale(agent):
     return {name: x for name, x in weights(agent).items() if name != "obs_scale"}
 
 
 LOW, HIGH = iq.SMALLEST, iq.LARGEST
 BEYOND = {"large": [(2**10, 2**10), (2**30, 2**12)], "small": [(2**-20,) * 2,
-          (2**-40, 2**-60)], "mixed": [(2**12, 2**-20), (2**20, 2**-30)]}
+          (2**-40, 2**-40)], "mixed": [(2**12, 2**-20), (2**20, 2**-30)]}
 
 
 @kinds
@@ -68,7 +78,7 @@ def test_inputs_of_any_unit_come_out_between_the_bounds(unit):
     demos = changed(make_demos(), lambda x: x * np.float32([unit, 1]))
     agent = iq.new_agent(demos, make_config())
     before = np.sqrt(np.square(demos.observations, dtype=float).mean(0))
-    seen = agent.scaled(torch.as_tensor(demos.observations))
+    seen = scaled(agent, torch.as_tensor(demos.observations))
     after = seen.double().square().mean(0).sqrt().numpy()
     assert after == pytest.approx(before.clip(LOW, HIGH), rel=1e-5)
     inside = (LOW < before) & (before < HIGH)
@@ -84,7 +94,7 @@ def test_a_constant_column_does_no_harm(kind):
             [x, np.full(len(x), c, np.float32)]))
         assert not messages(lambda wide=wide: learned(wide, kind))
         agent = learned(wide, kind)
-        seen = agent.scaled(torch.as_tensor(wide.observations))[:, 2]
+        seen = scaled(agent, torch.as_tensor(wide.observations))[:, 2]
         expected = np.sign(constant) * np.clip(abs(constant), LOW, HIGH)
         assert seen.numpy() == pytest.approx(np.full(len(seen), expected), rel=1e-5)
         assert np.isfinite(agent.reward(*arguments(wide))).all()
@@ -111,7 +121,7 @@ def test_bytes_come_out_near_one_by_one_scale(most):
     demos = iq.Demos(Discrete(2), images[:-1], rng.integers(2, size=29), images[1:],
                      ends, ends & False)
     agent = iq.new_agent(demos, make_config())
-    seen = agent.scaled(torch.as_tensor(demos.observations))
+    seen = scaled(agent, torch.as_tensor(demos.observations))
     assert len(agent.obs_scale.unique()) == 1
     assert seen.square().mean().sqrt().item() == pytest.approx(1, rel=1e-3)
     assert seen.dtype == torch.float32 and seen.max() < 4
@@ -139,7 +149,7 @@ def test_scale_inputs_false_gives_ones(kind):
     agent = iq.new_agent(demos, make_config(kind, scale_inputs=False))
     assert torch.equal(agent.obs_scale, torch.ones(2))
     obs = torch.as_tensor(demos.observations)
-    assert torch.equal(agent.scaled(obs), obs)
+    assert torch.equal(scaled(agent, obs), obs)
 
 
 @pytest.mark.parametrize("scale_inputs", [True, False])
