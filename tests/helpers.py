@@ -4,7 +4,7 @@ A finite MDP here is float64 and uses nothing of iq.py: it is the other side of 
 comparison.
 """
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import gymnasium as gym
 import numpy as np
@@ -22,7 +22,7 @@ KINDS = "discrete", "naf", "actor_critic"  # the three agents
 ENVS = {"discrete": "Walk-v0", "naf": "WalkFar-v0", "actor_critic": "WalkFar-v0"}
 SPACES = {  # what each of the three acts in
     "discrete": Discrete(2), "naf": Box(-3, 1, (1,)), "actor_critic": Box(-3, 1, (1,))}
-COLUMNS = iq.Step._fields  # of demonstrations
+COLUMNS = [x.name for x in fields(iq.Demos)][1:8]  # of demonstrations
 REQUIRED = COLUMNS[:5]
 
 
