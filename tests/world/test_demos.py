@@ -46,7 +46,8 @@ def test_what_is_saved_is_what_is_loaded(demos, path):
     assert same_demos(iq.Demos.load(path), demos)
     assert os.listdir(path.parent) == ["demos.npz"]
     with np.load(path, allow_pickle=False) as file:
-        assert set(file) - set(COLUMNS) <= {"n_actions", "action_low", "action_high"}
+        assert set(file) - set(COLUMNS) <= {
+            "n_actions", "start", "action_low", "action_high"}
 
 
 def test_rewards_and_ids_may_be_absent_and_other_entries_are_ignored(demos, path):
@@ -529,7 +530,7 @@ def test_what_holds_no_demonstrations_is_refused_in_words_of_our_own(name, path)
     if name in ("hdf5", "a pickle", "text", "a single array"):
         assert ".npz" in said
     if name in ("missing", "a folder"):
-        assert {"missing": "FileNotFound", "a folder": "IsADirectory"}[name] in said
+        assert {"missing": "No such file", "a folder": "Is a directory"}[name] in said
 
 
 # --------------------------------------------------------------------------- warnings
