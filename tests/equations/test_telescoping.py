@@ -1,9 +1,9 @@
 """E[V(s) - gamma V(s')] = (1 - gamma) E[V(s0)]: where it is exact, and where biased."""
 import numpy as np
 import torch
+from helpers import assert_near, gammas, mdps, occupancy, random_table, seeds
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import gammas, near, numbers, occupancy, seeds, worlds
 
 import iq
 
@@ -14,11 +14,11 @@ def value_term(v, next_v, is_expert, gamma, blend):
     return iq.iq_loss(q, v, next_v, is_expert, gamma, value_term=blend)[1]["value_term"]
 
 
-@given(worlds())
-def test_over_the_discounted_occupancy_of_any_policy_it_is_exact_for_any_v(world):
-    v, mu = world.numbers()[:, 0], occupancy(world, world.policy(floor=0))
-    drops = iq.inverse_bellman(v[:, None], world.later(v), world.gamma)
-    near((mu * drops).sum(), (1 - world.gamma) * world.start @ v)
+@given(mdps())
+def test_over_the_discounted_occupancy_of_any_policy_it_is_exact_for_any_v(mdp):
+    v, mu = mdp.table()[:, 0], occupancy(mdp, mdp.policy(floor=0))
+    drops = iq.inverse_bellman(v[:, None], mdp.expected(v), mdp.gamma)
+    assert_near((mu * drops).sum(), (1 - mdp.gamma) * mdp.start @ v)
 
 
 FIRST, ABSORBING = -1.5, 0.3  # V of the first state and of the absorbing one
@@ -32,29 +32,29 @@ def discounted(draw):
     after the end weighs together: the rows that append_absorbing adds make it 64.
     """
     rng, length = np.random.default_rng(draw(seeds)), draw(st.integers(1, 6))
-    v = numbers(rng, length + 1)
+    v = random_table(rng, length + 1)
     v[0], v[-1] = FIRST, ABSORBING
     t = torch.arange(length)
     return [x.repeat_interleave(2 ** (5 - t)) for x in (v[:-1], v[1:], t == length - 1)]
 
 
 @given(discounted(), discounted(), st.floats(0, 2))
-def test_for_any_blend_of_diary_and_replay_it_is_the_value_where_episodes_start(
-        diary, replay, blend):
-    v, next_v, ended = (torch.cat(x) for x in zip(diary, replay))
-    is_expert = torch.arange(len(v)) < len(diary[0])
+def test_for_any_blend_of_expert_and_replay_it_is_the_value_where_episodes_start(
+        expert, replay, blend):
+    v, next_v, ended = (torch.cat(x) for x in zip(expert, replay))
+    is_expert = torch.arange(len(v)) < len(expert[0])
     _, v, next_v, is_expert = iq.append_absorbing(
         v, v, next_v, is_expert, ended, torch.tensor(ABSORBING, dtype=v.dtype))
     assert len(v) == 128 and is_expert.sum() == 64
     expected = torch.tensor(0.5 * FIRST, dtype=v.dtype)
-    near(value_term(v, next_v, is_expert, 0.5, blend), expected)
+    assert_near(value_term(v, next_v, is_expert, 0.5, blend), expected)
 
 
 @given(seeds, st.integers(2, 12), gammas, st.booleans())
 def test_on_the_rows_of_one_episode_as_they_stand_it_is_biased(
         seed, length, gamma, ended):
     """Trap 4: they would have to be weighted by their discount."""
-    v = numbers(np.random.default_rng(seed), length + 1)
+    v = random_table(np.random.default_rng(seed), length + 1)
     v[-1] *= not ended
     term = value_term(v[:-1], v[1:], torch.ones(length).bool(), gamma, 0)
-    near(term, (v[0] + (1 - gamma) * v[1:-1].sum() - gamma * v[-1]) / length)
+    assert_near(term, (v[0] + (1 - gamma) * v[1:-1].sum() - gamma * v[-1]) / length)

@@ -1,7 +1,7 @@
 """The tiny example of the story, number by number: by hand and by iq.py's functions.
 
 Two states, two actions; Q(s1,.) = (1.2, 0.5), Q(s2,.) = (0.3, 0.8), temperature 1; one
-line in the diary: in s1 the expert did a1 and came to s2.
+transition: in s1 the expert did a1 and came to s2.
 """
 from math import exp, log
 
@@ -14,7 +14,7 @@ GAMMA, ALPHA, ETA = 0.9, 0.5, 0.1
 V1 = log(exp(1.2) + exp(0.5))
 V2 = log(exp(0.3) + exp(0.8))
 DELTA = 1.2 - GAMMA * V2  # the reward that Q itself implies
-diary = torch.tensor([True])
+is_expert = torch.tensor([True])
 
 
 def table():
@@ -31,7 +31,7 @@ def loss_of(q, hold_v=False):
     """Eq. 12 of the one line."""
     v = iq.soft_value(q, 1.0)
     v = v.detach() if hold_v else v
-    return iq.iq_loss(q[0, :1], v[:1], v[1:], diary, gamma=GAMMA, chi2_alpha=ALPHA,
+    return iq.iq_loss(q[0, :1], v[:1], v[1:], is_expert, gamma=GAMMA, chi2_alpha=ALPHA,
                       chi2_on="expert", value_term=0)
 
 

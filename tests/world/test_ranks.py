@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
-from tools import listen, same, weights
+from helpers import record_batches, same, weights
 
 import iq
 
@@ -15,12 +15,12 @@ import os, runpy, sys
 import torch, iq
 sample, drawn = iq.Replay.sample, []
 
-def told(replay, size, generator):
-    batch, is_expert = sample(replay, size, generator)
+def noted(replay, expert, size, generator):
+    batch, is_expert = sample(replay, expert, size, generator)
     drawn.append(batch.obs[:, 0])
     return batch, is_expert
 
-iq.Replay.sample = told
+iq.Replay.sample = noted
 folder, rank = sys.argv[2], os.environ["RANK"]
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -44,9 +44,10 @@ def test_ranks_of_torchrun_draw_their_own_rows_and_keep_one_agent(tmp_path):
     assert drawn[0].shape == drawn[1].shape and len(drawn[0]) == 30
     assert (drawn[0] != drawn[1]).float().mean() > 0.9
 
-    demos = iq.record("CartPole-v1", iq.elder("CartPole-v1"), episodes=1, seed=0)
+    expert = iq.scripted_expert("CartPole-v1")
+    demos = iq.record("CartPole-v1", expert, episodes=1, seed=0)
     alone = iq.new_agent(demos, first.config)
-    heard = listen(alone)
+    batches = record_batches(alone)
     iq.learn(demos, agent=alone)
-    assert torch.equal(torch.stack([x.obs[:, 0] for x, _ in heard]), drawn[0])
+    assert torch.equal(torch.stack([x.obs[:, 0] for x, _ in batches]), drawn[0])
     assert not same(weights(alone), weights(first))

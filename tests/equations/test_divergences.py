@@ -4,10 +4,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import F, assert_near
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
-from worlds import F, near
 
 import iq
 
@@ -96,7 +96,7 @@ def test_the_largest_phi_of_r_less_u_r_is_f_of_u(name, u, r):
 def test_the_best_reward_is_where_phi_is_as_steep_as_learner_over_expert(name, u):
     u = torch.tensor(u, dtype=torch.float64, requires_grad=True)
     steepness, = torch.autograd.grad(F[name](u), u)
-    near(slope(name, -steepness), u.detach())  # the best r is -f'(u)
+    assert_near(slope(name, -steepness), u.detach())  # the best r is -f'(u)
 
 
 @continued
@@ -127,7 +127,7 @@ def test_nothing_changes_unless_learner_over_expert_exceeds_that_ratio(name, u):
 @pytest.mark.parametrize("chi2_on", ["expert", "mixture"])
 @given(counts=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=2,
                        max_size=6), alpha=st.floats(0.05, 5))
-def test_on_the_mixture_the_best_rewards_are_within_4_alpha_on_the_diary_they_are_not(
+def test_on_the_mixture_the_best_rewards_are_within_4_alpha_on_the_expert_they_are_not(
         chi2_on, counts, alpha):
     """With gamma 0 a reward is Q, and the value of a state that replay visits."""
     expert, policy = np.array(counts).T
@@ -147,4 +147,4 @@ def test_on_the_mixture_the_best_rewards_are_within_4_alpha_on_the_diary_they_ar
         q, q, q, is_expert, gamma=0.0, chi2_alpha=alpha, chi2_on=chi2_on,
         value_term="initial", initial_value=q[~is_expert])
     slope, = torch.autograd.grad(loss, best)
-    near(slope, torch.zeros_like(slope))
+    assert_near(slope, torch.zeros_like(slope))
