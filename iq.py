@@ -124,7 +124,8 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     shapes = [tuple(x.shape) for x in (q, value, next_value, is_expert)]
     if len(set(shapes)) > 1 or q.ndim != 1:
         raise ValueError(f"q, value, next_value, is_expert are {shapes}; allowed: (B,)")
-    expert_weight = is_expert / is_expert.to(q.dtype).mean()  # E_expert[x] = mean(w x)
+    expert_weight = is_expert.to(q.dtype)
+    expert_weight = expert_weight / expert_weight.mean()  # so that E_expert[x] = E[w x]
     reward = inverse_bellman(q, next_value, gamma)
     expert_reward = expert_weight * reward
     if divergence == "chi2":
@@ -894,8 +895,8 @@ def cast_action(action, space: gym.Space) -> np.ndarray:
     """One action in the space's dtype and, if it is continuous, within its bounds."""
     action = np.asarray(action)
     if isinstance(space, Box):
-        if action.dtype.kind not in "biuf" or np.isnan(action).any():
-            raise ValueError(f"the policy's action is {action!r}; allowed: numbers")
+        if action.dtype.kind not in "biuf" or not np.isfinite(action).all():
+            raise ValueError(f"the policy's action is {action!r}; allowed: finite")
         action = np.asarray(action.astype(space.dtype).clip(space.low, space.high))
     elif action.ndim == 0:
         action = action[()]  # a number, as spaces sample it
@@ -1180,9 +1181,9 @@ def check_array(name: str, values, kinds: str,
         raise ValueError(f"{name}: {type(values).__name__} of {array.dtype}, shape "
                          f"{array.shape}; allowed: {words}, shape {shape}")
     if array.dtype.kind == "f":
-        bad = np.argwhere(~(abs(array) < np.float64(3e38)))  # float32 ends there
-        if len(bad):
-            place = tuple(bad[0].tolist())
+        finite = abs(array) < np.float64(3e38)  # where float32 ends; False for NaN
+        if not finite.all():
+            place = tuple(np.argwhere(~finite)[0].tolist())
             raise ValueError(f"{name}{[*place]} is {array[place]}; allowed: finite "
                              "numbers. Leave out its episode, or fill it in")
     return array.astype(array.dtype.newbyteorder("="), copy=False)

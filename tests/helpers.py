@@ -29,7 +29,7 @@ REQUIRED = COLUMNS[:5]
 # ------------------------------------------------------------------------ environments
 
 class Walk(gym.Env):
-    """Observation: a place, drawn at reset, and the steps taken; terminal beyond +-2."""
+    """Observation: a place, drawn at reset, and the steps; terminal beyond +-2."""
 
     def __init__(self, continuous=False, drift=0.0):
         self.observation_space = Box(-np.inf, np.inf, (2,))
@@ -177,7 +177,7 @@ class Constant(nn.Module):
 
 
 def weights(agent):
-    """A copy of all weights, the target network's and the absorbing state's included."""
+    """A copy of all weights, the target network's and V_A included."""
     return {name: x.detach().cpu().clone() for name, x in agent.state_dict().items()}
 
 

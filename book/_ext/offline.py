@@ -2,7 +2,11 @@
 
 sphinx-thebe, which Jupyter Book always loads, declares its constants twice (an error in
 the browser's console) and would fetch its code from a CDN; the book doesn't use it.
+Progress bars are left out of the pages, too.
 """
+import os
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # the notebooks' kernels inherit it
 
 
 def without_thebe(app, pagename, templatename, context, doctree):

@@ -1,4 +1,4 @@
-"""Agents: the same methods on all three, inputs checked, networks of one's own, files."""
+"""Agents: the methods of all three, inputs checked, own networks, files."""
 import copy
 import pickle
 import random
@@ -125,8 +125,10 @@ def test_arrays_lists_and_double_precision_are_the_same_to_every_method(kind):
     first = answers(lambda x: x)
     assert all(isinstance(x, np.ndarray) and len(x) == len(DEMOS[kind])
                for x in first)
-    for convert in np.ndarray.tolist, lambda x: x[::-1].copy()[::-1], lambda x: x.astype(
-            np.float64 if x.dtype == np.float32 else x.dtype):
+    def wide(x):
+        return x.astype(np.float64 if x.dtype == np.float32 else x.dtype)
+
+    for convert in np.ndarray.tolist, lambda x: x[::-1].copy()[::-1], wide:
         assert all(map(np.array_equal, answers(convert), first))
 
 
@@ -250,7 +252,14 @@ class Own(nn.Module):
 
     def __init__(self, inputs, outputs, *layers):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(inputs, 16), *layers, nn.Linear(16, outputs))
+        self.body = nn.Sequential(
+    nn.Linear(
+        inputs,
+        16),
+        *layers,
+        nn.Linear(
+            16,
+             outputs))
 
     def forward(self, *inputs):
         return self.body(torch.cat(inputs, 1))
@@ -392,7 +401,10 @@ def test_a_subclass_s_networks_train_in_an_update_and_nowhere_else():
     """build_networks may be overridden as well."""
     class Dropping(iq.SoftQ):
         def build_networks(self):
-            self.critic = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+            self.critic = nn.Sequential(
+    nn.Linear(
+        2, 8), nn.Dropout(0.5), nn.Linear(
+            8, 2))
 
     demos, modes = DEMOS["discrete"], []
     agent = Dropping(demos.observations[0], demos.action_space, make_config())

@@ -33,7 +33,8 @@ def test_every_field_is_tried_here():
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_bad_number_is_refused_with_field_value_and_range(name):
-    for value in (*NUMBERS[name], math.nan, math.inf, -math.inf, "much", [], (1,), True):
+    for value in (*NUMBERS[name], math.nan, math.inf, - \
+                  math.inf, "much", [], (1,), True):
         said, _, allowed = refusal(**{name: value}).partition("allowed: ")
         assert name in said and repr(value) in said and type(value).__name__ in said
         low, high = iq.RANGES[name]

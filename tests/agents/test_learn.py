@@ -51,11 +51,12 @@ def test_every_choice_learns(kind, online):
         before = weights(iq.new_agent(DEMOS[kind], make_config(kind, **choice)))
         agent = iq.learn(DEMOS[kind], ENVS[kind] if online else None,
                          make_config(kind, steps=3, **choice),
-                         lambda step, info: infos.append((step, info)))
+                         lambda step, info, kept=infos: kept.append((step, info)))
         assert [step for step, _ in infos] == [1, 2, 3]
         assert all(np.isfinite(float(x)) for _, info in infos for x in info.values())
         after = weights(agent)
-        moved = {k.split(".")[0] for k in before if not torch.equal(before[k], after[k])}
+        moved = {k.split(".")[0]
+                         for k in before if not torch.equal(before[k], after[k])}
         assert moved - {"absorbing_value"} == {
             "critic", "target", *["actor"] * (kind == "actor_critic")}
         assert choice.get("absorbing", True) or "absorbing_value" not in moved
@@ -194,7 +195,7 @@ def test_learning_on_a_cpu_puts_the_number_of_threads_back(threads):
 @kinds
 @modes
 def test_whatever_a_callback_returns_learning_goes_on(kind, online):
-    """step % 100 == 0 and print(step) is False most of the time; a metric may be 0.0."""
+    """step % 100 == 0 and print(step) is mostly False; a metric may be 0.0."""
     answers = [False, 0.0, None, 0, "", [], True, np.False_, np.zeros(2),
                torch.tensor(False)]
     env, steps, infos = Log(gym.make(ENVS[kind])), [], []
@@ -394,7 +395,7 @@ def test_an_interrupt_within_an_update_leaves_a_whole_agent(kind, online, error)
 @modes
 def test_interrupted_without_an_agent_of_the_caller_s_it_returns_its_own(
         online, monkeypatch):
-    """agent = learn(demos), interrupted in a notebook, would otherwise leave nothing."""
+    """agent = learn(demos), interrupted in a notebook, would leave nothing."""
     update, calls = iq.SoftQ.update, []
 
     def interrupted(agent, *batch):
@@ -405,7 +406,10 @@ def test_interrupted_without_an_agent_of_the_caller_s_it_returns_its_own(
 
     monkeypatch.setattr(iq.SoftQ, "update", interrupted)
     with pytest.warns(UserWarning, match="interrupted after 7"):
-        agent = iq.learn(DEMOS["discrete"], "Walk-v0" if online else None, make_config())
+        agent = iq.learn(
+    DEMOS["discrete"],
+    "Walk-v0" if online else None,
+     make_config())
     monkeypatch.undo()
     seven = iq.learn(DEMOS["discrete"], "Walk-v0" if online else None,
                      make_config(steps=7))

@@ -33,7 +33,13 @@ def states(n):
 
 @given(st.lists(st.floats(-2, 2), min_size=2, max_size=4), temperatures)
 def test_the_policy_of_SoftQ_is_the_softmax_of_its_Q_and_sums_to_1(q, tau):
-    agent = untrained_agent("discrete", Constant(*q), space=Discrete(len(q)), temperature=tau)
+    agent = untrained_agent(
+    "discrete",
+    Constant(
+        *q),
+        space=Discrete(
+            len(q)),
+             temperature=tau)
     n = len(q)
     log_pi = agent.log_prob(states(n).numpy(), np.arange(n))
     assert np.exp(log_pi).sum() == pytest.approx(1, abs=1e-4)
@@ -99,7 +105,8 @@ def test_draws_are_of_the_policy_that_log_prob_gives(kind, network):
     actions = agent.act(np.zeros((4000, 3)), greedy=False)
     marks = np.linspace(-2.99, 0.99, 4001)  # of the cells between them
     log_prob = agent.log_prob(np.zeros((4001, 3)), marks[:, None])
-    below = np.cumsum(np.exp(log_prob)) * (marks[1] - marks[0]) / 2  # units: half as wide
+    below = np.cumsum(np.exp(log_prob)) * \
+                      (marks[1] - marks[0]) / 2  # units: half as wide
     for i in range(0, 4001, 400):
         share = ((actions > marks[0]) & (actions < marks[i])).mean()
         assert share == pytest.approx(below[i], abs=0.03)
@@ -135,7 +142,8 @@ class Critic(nn.Module):
 
 def actor_critic(mean, log_std, q, **changes):
     changes = {"temperature": TAU, **changes}
-    return untrained_agent("actor_critic", Critic(q), Constant(mean, log_std), **changes)
+    return untrained_agent("actor_critic", Critic(
+        q), Constant(mean, log_std), **changes)
 
 
 def some_rows(n=64, seed=0):

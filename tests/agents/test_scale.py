@@ -39,7 +39,8 @@ def scaled(agent, obs):
     """What the agent's networks see."""
     seen = []
     network = getattr(agent, "actor", agent.critic)
-    hook = network.register_forward_hook(lambda net, inputs, out: seen.append(inputs[0]))
+    hook = network.register_forward_hook(
+        lambda net, inputs, out: seen.append(inputs[0]))
     agent.act(obs.numpy())
     hook.remove()
     return seen[0]
@@ -128,7 +129,8 @@ def test_bytes_come_out_near_one_by_one_scale(most):
 
 
 @kinds
-def test_the_scale_is_by_the_root_mean_square_and_is_saved_with_the_agent(kind, tmp_path):
+def test_the_scale_is_by_the_root_mean_square_and_is_saved_with_the_agent(
+    kind, tmp_path):
     demos = changed(make_demos(kind), lambda x: x * np.float32([100, 0.01]))
     agent = learned(demos, kind)
     size = np.sqrt(np.square(demos.observations, dtype=float).mean(0))

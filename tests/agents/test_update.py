@@ -1,4 +1,4 @@
-"""One update: its gradient, its target network, terminals, and what each objective moves."""
+"""One update: its gradient, target network, terminals, and what each loss moves."""
 import numpy as np
 import pytest
 import torch
@@ -85,7 +85,8 @@ def test_chi2_on_the_expert_with_a_value_term_of_0_ignores_the_learner_s_rows(
     pairs = zip(batch[:3], other[:3])
     strange = batch._replace(**{
         name: torch.cat([x[:4], y[4:]]) for name, (x, y) in zip(batch._fields, pairs)})
-    for ignored, settings in (True, {"chi2_on": "expert", "value_term": 0}), (False, {}):
+    for ignored, settings in (
+        True, {"chi2_on": "expert", "value_term": 0}), (False, {}):
         one, two = (gradients(untrained_agent(kind, **settings), x, is_expert)
                     for x in (batch, strange))
         assert equal(one, two) == ignored
@@ -141,7 +142,7 @@ def test_a_terminal_has_a_higher_value_where_the_expert_ends_more_than_the_learn
 
 
 @kinds
-def test_an_agent_s_reward_is_Q_less_gamma_of_the_terminal_s_value_or_of_the_next_state_s(
+def test_a_reward_is_Q_less_gamma_of_the_terminal_value_or_of_the_next_state_s(
         kind):
     agent, batch = untrained_agent(kind), four_rows(kind)
     with torch.no_grad():
@@ -178,11 +179,16 @@ def test_a_time_limit_is_not_terminal_and_learning_ignores_it():
     assert not torch.equal(limited, weights([False, True, False]))
 
 
-# ------------------------------- as alpha grows: the behavioural clone of most likelihood
+# ----------------------------- as alpha grows: the behavioural clone of most likelihood
 
 def learned(kind, critic, action):
     """An agent that only saw one state, with these actions in it."""
-    agent = untrained_agent(kind, critic, chi2_alpha=1e6, learning_rate=0.02, temperature=0.5)
+    agent = untrained_agent(
+    kind,
+    critic,
+    chi2_alpha=1e6,
+    learning_rate=0.02,
+     temperature=0.5)
     n = len(action)
     obs = torch.zeros(n, 3)
     batch = iq.Batch(obs, action, obs, torch.zeros(n).bool(), obs)

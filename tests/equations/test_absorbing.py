@@ -35,7 +35,7 @@ def batches(draw):
 
 
 def written_out(q, absorbing):
-    """The table with the absorbing state as its last row: (absorbing, no other action)."""
+    """The table with the absorbing state as its last row: one action, absorbing."""
     alone = torch.full((1, q.shape[1] - 1), -math.inf, dtype=q.dtype)
     return torch.cat([q, torch.cat([absorbing.view(1, 1), alone], 1)])
 

@@ -1,4 +1,4 @@
-"""iq_loss: the objective with its sign turned; by hand, and as a clone with a penalty."""
+"""iq_loss: the objective, negated; by hand, and as a clone with a penalty."""
 import numpy as np
 import pytest
 import torch

@@ -3,7 +3,7 @@
 On the left a table Q is optimised through iq.py's own functions. On the right, without
 iq.py, a convex problem is solved over the occupancies d that some policy has. That both
 come to the same value, policy and reward is the theorem (Eq. 4 to 9 of the paper).
-Below it: what is found instead where V(s') is a target network's, and chi2 is on all rows.
+Below it: what is found instead where V(s') is a target network's, chi2 on all rows.
 """
 import numpy as np
 import pytest
@@ -167,7 +167,7 @@ def test_for_total_variation_too_the_best_Q_comes_to_the_least_distance(mdp, tau
 
 @st.composite
 def demonstrations(draw):
-    """An MDP without chance, the rows s, a of demonstrations, and where its episodes start.
+    """An MDP without chance, rows s, a of demonstrations, and where episodes start.
 
     They have every (s, a) a few times, row by row, as no policy need have done.
     """
@@ -215,7 +215,7 @@ def test_minimising_iq_loss_on_demonstrations_finds_the_policy_nearest_to_them(
     assert_near(soft_policy(q, tau), policy_of(d), 1e-5)
 
 
-# ------------------------- what a target network and chi2 on the mixture find: MATH 13 to 16
+# -------------------- what a target network and chi2 on the mixture find: MATH 13 to 16
 
 @st.composite
 def mixtures(draw):

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, what it refuses, how it is stopped."""
+"""The command line: what it prints, writes and refuses, and how it is stopped."""
 import contextlib
 import importlib.util
 import json
@@ -103,7 +103,8 @@ def test_without_demonstrations_the_scripted_expert_makes_them(report):
     assert answer["random_return"] < 60
 
 
-def test_demonstrations_without_rewards_are_learned_and_reported_with_null(here, report):
+def test_demonstrations_without_rewards_are_learned_and_reported_with_null(
+    here, report):
     data = columns(make_demos())
     del data["rewards"]
     np.savez("bare.npz", **data)
@@ -145,7 +146,8 @@ def test_help_names_every_flag_and_exits_with_0(capsys):
 def test_set_takes_any_field_of_config_as_its_type(here, report):
     c = iq.Config(steps=20, hidden=16, gamma=0.5, temperature=1e-1, absorbing=False,
                   scale_inputs=False, divergence="hellinger", chi2_on="expert",
-                  value_term="initial", learning_rate=0.002, target_rate=1, batch_size=7,
+                  value_term="initial", learning_rate=0.002, target_rate=1,
+                  batch_size=7,
                   chi2_alpha=0.25, continuous="actor_critic", device="cpu", seed=3)
     sets = [part for name, x in vars(c).items() if name not in ("steps", "seed")
             for part in ("--set", f"{name}={x}")]
@@ -290,7 +292,8 @@ def test_a_signal_saves_the_agent_and_leaves_no_traceback(here, number):
         iq.main(sys.argv[1:])
     """
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", code, "Walk-v0", "--demos", "discrete.npz",
+        [sys.executable, "-W", "error", "-c", code, "Walk-v0",
+         "--demos", "discrete.npz",
          "--steps", "1000000", "--out", "a.pt"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"})

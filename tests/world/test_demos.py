@@ -86,8 +86,8 @@ def test_any_byte_order_and_width_can_be_learned(order, path):
 
 # ------------------------------------------------------------------------- signatures
 
-@pytest.mark.parametrize("name", ["reward", "observation", "terminated", "dones", "acts",
-                                  "next_obs", "starts"])
+@pytest.mark.parametrize("name", [
+    "reward", "observation", "terminated", "dones", "acts", "next_obs", "starts"])
 def test_a_misspelt_column_is_a_type_error(name):
     """Swallowed, reward= would leave all returns NaN."""
     data = make_demos().columns
@@ -174,7 +174,7 @@ def merged(parts):
 
 @pytest.mark.parametrize("sizes", [(1, 1), (1, 1, 1), (3, 1), (1, 4), (2, 2)])
 def test_an_end_splits_whatever_ids_say(sizes):
-    """Two files whose episodes are both numbered from 0: the last and the first meet."""
+    """Two files, both numbered from 0: the last episode and the first meet."""
     parts = [make_demos(episodes=n, seed=i) for i, n in enumerate(sizes)]
     demos = merged([x.columns for x in parts])
     returns = np.concatenate([x.returns() for x in parts])
@@ -238,7 +238,8 @@ def test_a_time_limit_that_is_told_as_a_terminal_state_is_warned_of(lengths):
     shaped = [np.zeros((n + 1, 2)) + np.arange(n + 1)[:, None] + 9 * i
               for i, n in enumerate(lengths)]
     said, = messages(lambda: iq.Demos.from_episodes(
-        shaped, [np.zeros(n, int) for n in lengths], [True] * len(lengths), Discrete(2)))
+        shaped, [np.zeros(n, int) for n in lengths], [True] * len(lengths),
+        Discrete(2)))
     assert "limit" in said
 
 
@@ -301,7 +302,8 @@ def test_episodes_that_do_not_fit_each_other_are_refused(demos):
             ((obs, actions, ends, space, rewards[1:]), "rewards"),
             ((obs, actions, ends, space, [x[1:] for x in rewards]), "rewards"),
             (([], [], [], space), "episode"),
-            (([{"a": x} for x in obs], actions, ends, space), "observations|episode 0")):
+            (([{"a": x} for x in obs], actions, ends, space),
+             "observations|episode 0")):
         with pytest.raises(ValueError, match=says) as caught:
             iq.Demos.from_episodes(*bad)
         assert "\n" not in str(caught.value)
@@ -366,7 +368,8 @@ def test_a_space_in_another_precision_is_the_same(path):
     iq.learn(iq.Demos(double, **demos.columns), agent=agent)
 
 
-@pytest.mark.parametrize("space", [Dict(a=Discrete(2)), None, 2, "Discrete(2)"], ids=str)
+@pytest.mark.parametrize("space", [Dict(a=Discrete(2)),
+                         None, 2, "Discrete(2)"], ids=str)
 def test_what_is_no_action_space_is_refused_by_name(space):
     with pytest.raises(ValueError, match="action space") as caught:
         iq.Demos(space, **make_demos().columns)
@@ -416,7 +419,8 @@ SPOILED = {
     "next observations narrower": (
         cut("next_observations", np.s_[:, :1]), "^next_observations"),
     "no rows": (empty, "^observations"), "no features": (no_features, "^observations"),
-    **{f"{x} in {k}": (put(k, 3, x), rf"^{k}\[3.*\] is {re.escape(str(x))}; allowed: finite")
+    **{f"{x} in {k}": (
+        put(k, 3, x), rf"^{k}\[3.*\] is {re.escape(str(x))}; allowed: finite")
        for k in ("observations", "next_observations", "rewards")
        for x in (np.nan, np.inf, -np.inf, 1e39)},
     **{f"{kind} {k}": (cast(k, kind), rf"^{k}\b") for k, kind in (

@@ -190,7 +190,7 @@ def test_a_limit_of_the_environment_s_own_is_kept():
 
 
 def test_what_record_made_itself_warns_of_nothing():
-    """In a bandit, or on a grid with one start, an episode's last state begins the next."""
+    """In a bandit, or a grid with one start, a last state begins the next episode."""
     class Bandit(Walk):
         def state(self):
             return np.zeros(2, np.float32)
@@ -572,14 +572,15 @@ def test_a_learnable_space_goes_all_the_way(space, tmp_path):
     demos.save(tmp_path / "d.npz")
     loaded = iq.Demos.load(tmp_path / "d.npz")
     assert same_demos(loaded, demos) and len(demos.subsample(2).take(2)) > 1
-    for kind in ["discrete"] if isinstance(space, Discrete) else ["naf", "actor_critic"]:
+    for kind in ["discrete"] if isinstance(space, Discrete) else [
+                                           "naf", "actor_critic"]:
         agent = iq.learn(loaded, env, make_config(kind))
         s, a, s2, end = (demos.observations, demos.actions, demos.next_observations,
                          demos.terminations)
         assert agent.act(s[0]).shape == space.shape
         assert agent.act(s[0]) in space and agent.act(s[0]).dtype == space.dtype
         drawn = agent.act(s, greedy=False)
-        assert drawn.shape == a.shape and all(x in space for x in drawn)
+        assert drawn.shape == a.shape and all(np.asarray(x) in space for x in drawn)
         assert np.isfinite(agent.reward(s, a, s2, end)).all()
         assert np.isfinite(agent.log_prob(s, a)).all()
         assert np.isfinite(iq.evaluate(agent, env, 2, seed=0)).all()
@@ -609,7 +610,8 @@ def test_an_action_that_is_none_is_refused_at_its_step(wrong):
     assert "Discrete(2)" in str(caught.value) and len(env.steps) == 2
 
 
-@pytest.mark.parametrize("wrong", [[np.nan], [np.inf], [0.1, 0.1], [[0.1]], ["left"], None])
+@pytest.mark.parametrize("wrong", [[np.nan], [np.inf],
+                         [0.1, 0.1], [[0.1]], ["left"], None])
 def test_a_continuous_action_that_is_none_is_refused_at_its_step(wrong):
     env = Log(Walk(continuous=True))
     with pytest.raises(ValueError, match="action"):

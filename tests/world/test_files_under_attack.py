@@ -212,7 +212,8 @@ HEADERS = st.one_of(
          "'shape': (1000000000000,)}", b"\1\0", False)
 @example("discrete", "rewards", "{'descr': '|S0', 'fortran_order': False, "
          "'shape': (1000000000000,)}", b"\1\0", False)
-def test_demonstrations_with_hostile_array_headers(folder, kind, name, header, version, lie):
+def test_demonstrations_with_hostile_array_headers(
+    folder, kind, name, header, version, lie):
     text = header.encode("utf8", "replace") + b"\n"
     size = len(text) * 7 if lie else len(text)
     length = size.to_bytes(2 if version == b"\1\0" else 4, "little", signed=False)
