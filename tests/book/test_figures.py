@@ -4,9 +4,9 @@ A sentence that rests on a measurement has a hidden comment behind it, in the sa
 
     <!-- holds: returns[task=Pendulum; method=iq].share < 1.1 -->
 
-On both sides of < or = stands a number or the mean of a column over the rows of a table that
-match; worst(...) takes the least row instead. Where = is used, the number is compared as it
-is written, to its last digit, and has to stand in the text of the same cell.
+On both sides of < or = stands a number, or the mean of a column over the rows of a
+table that match; worst(...) takes the least row instead. Where = is used, the number is
+compared as it is written, to its last digit, and has to stand in the same cell's text.
 """
 import csv
 import json
@@ -64,7 +64,7 @@ def table(tmp_path, monkeypatch):
 def test_a_true_claim_holds(table):
     assert number("t[task=A, 1 row].share") == 0.75
     assert number("worst(t[task=A, 1 row].share)") == 0.5
-    test_a_sentence_says_what_was_measured("t[task=A, 1 row].share = 0.75", "It is 0.75.")
+    test_a_sentence_says_what_was_measured("t[task=A, 1 row].share = 0.75", "Is 0.75.")
 
 
 @pytest.mark.parametrize("claim, words", [
