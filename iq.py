@@ -2,867 +2,1257 @@
 # requires-python = ">=3.10"
 # dependencies = ["torch>=2.4", "numpy>=1.26", "gymnasium>=1.0", "tqdm"]
 # ///
-"""IQ-Learn in one file: from an expert's transitions to a policy, and to its reward.
+"""IQ-Learn (inverse soft Q-learning): imitate an expert and recover its reward.
 
-One soft Q-function is learned from transitions (s, a, s'). With the reward that it
-implies, r = Q(s,a) - gamma V(s'), it minimises
+One soft Q-function is learned from an expert's transitions (s, a, s'). It implies a
+value, a policy and a reward, and it minimises a loss that is made of them:
 
-    L(Q) = -E_expert[phi(r)] + E[V(s) - gamma V(s')]
+    V(s)      = tau log sum_a exp(Q(s,a) / tau)
+    pi(a|s)   = exp((Q(s,a) - V(s)) / tau)
+    r(s,a,s') = Q(s,a) - gamma V(s')                            [Eq. 11]
+    L(Q)      = -E_expert[phi(r)] + E[V(s) - gamma V(s')]       [Eq. 9]
 
-The policy is exp((Q - V) / tau). Reward and policy are read off the same Q: neither is
-guessed, neither is an adversary of the other.
+The concave phi stands for a divergence between learner and expert. Offline, all
+transitions are the expert's; online, the learner's own join them.
 
-    paper           here              meaning
-    Q, V, pi        q, value, act     soft action value, soft state value, policy
-    gamma           gamma             discount per step
-    (it has 1)      temperature       tau, the reward that one nat of entropy is worth
-    phi             DIVERGENCES       concave shape of the reward, one per divergence
-    alpha           chi2_alpha        the chi2 divergence charges r^2 / (4 alpha)
-    rho_E, rho      is_expert or not  rows of the diary, rows of the learner's own
-
-    demos = Demos.load("diary.npz", action_space="CartPole-v1")
-    agent = learn(demos)                               # or online: learn(demos, env)
+    demos = Demos.load("demos.npz", action_space="CartPole-v1")
+    agent = learn(demos)                       # online: learn(demos, "CartPole-v1")
     print(evaluate(agent, "CartPole-v1", episodes=20, seed=0).mean())
 
-Paper: Garg et al., "IQ-Learn: Inverse soft-Q Learning for Imitation", NeurIPS 2021,
-arXiv:2106.12142; "Eq." is an equation of it. Where we leave it: there is a temperature;
-V(s') comes from a slow copy and is held fixed; the square of chi2 is taken over the
-learner's own rows too; terminal states have a learned value.
+Paper: Garg et al., NeurIPS 2021, https://arxiv.org/abs/2106.12142; "Eq." is one of its
+equations. Deviations from it: a temperature tau (the paper has 1); V(s') comes from a
+target network, without a gradient; the square of chi2 is taken over the learner's
+transitions too; terminal states lead to an absorbing state with a learned value; the
+networks see each input divided by its root mean square in the demonstrations; SoftNAF,
+the default for continuous actions, needs no actor (SoftActorCritic is the paper's).
 """
+from __future__ import annotations
 
 import argparse
+import ast
+import copy
 import json
+import math
 import os
+import signal
+import sys
 import tempfile
 import time
 import warnings
-from collections import namedtuple
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import InitVar, asdict, dataclass, fields
+from itertools import count
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import torch
+import torch.nn.functional as F
 from gymnasium.spaces import Box, Discrete
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from tqdm import tqdm
 
-try:
-    from tqdm import tqdm
-except ImportError:  # a progress bar is a comfort, not a need
-    tqdm = lambda steps, **_: steps
-
-
-def require(holds, thing, value, allowed):
-    """ValueError unless it holds, by the thing, its value and what is allowed."""
-    if not holds:
-        raise ValueError(f"{thing} is {value}; allowed: {allowed}")
+# ---------------------------------------------------------------------------- Equations
+# Shapes: B transitions; A actions, or axes of a continuous one; E episodes. A quantity
+# with one number for each transition is (B,), never (B, 1).
 
 
-# ------------------------------------------------------------------------ mathematics
-# B rows in a batch, A actions. One number per row is a tensor (B,), never (B, 1).
+def soft_value(q: Tensor, temperature: float) -> Tensor:
+    """V(s) = tau log sum_a exp(Q(s,a) / tau).  (B, A) -> (B,)."""
+    return temperature * torch.logsumexp(q / temperature, dim=-1)
 
 
-def soft_value(q, temperature):
-    """V(s) = tau log sum_a exp(Q(s,a) / tau), the soft best of Q.  (B, A) -> (B,).
-
-    logsumexp takes the largest entry out first, so that no exp can overflow.
-    """
-    return temperature * torch.logsumexp(q / temperature, -1)
-
-
-def soft_policy(q, temperature):
+def soft_policy(q: Tensor, temperature: float) -> Tensor:
     """log pi(a|s) = (Q(s,a) - V(s)) / tau.  (B, A) -> (B, A)."""
-    return torch.log_softmax(q / temperature, -1)
+    return torch.log_softmax(q / temperature, dim=-1)
 
 
-def soft_bellman(reward, next_value, gamma):
+def soft_bellman(reward: Tensor, next_value: Tensor, gamma: float) -> Tensor:
     """Q(s,a) = r(s,a,s') + gamma V(s').  (B,)."""
     return reward + gamma * next_value
 
 
-def inverse_bellman(q, next_value, gamma):
-    """r(s,a,s') = Q(s,a) - gamma V(s')  [Eq. 11], which undoes soft_bellman.  (B,)."""
+def inverse_bellman(q: Tensor, next_value: Tensor, gamma: float) -> Tensor:
+    """r(s,a,s') = Q(s,a) - gamma V(s'), the inverse of soft_bellman  [Eq. 11]. (B,)."""
     return q - gamma * next_value
 
 
-# D(policy, expert) = max_r E_expert[phi(r)] - E_policy[r]. Each phi is concave, with
-# phi(0) = 0 and phi'(0) = 1, and beside it stands f(u) = max_r phi(r) - u r, with u the
-# ratio policy / expert; the best r is where phi'(r) = u. A phi that would become
-# infinite goes on as its tangent of slope MAX_RATIO: nothing changes below that ratio.
+# With u = policy / expert, the ratio of occupancies, a divergence E_expert[f(u)] equals
+# max_r E_expert[phi(r)] - E_policy[r], at phi'(r) = u. Where its slope would exceed
+# MAX_RATIO, phi goes on as a line: so it stays finite, and is exact for any smaller u.
 MAX_RATIO = 100.0
 
 
-def tangent_below(point, phi):
-    """phi above a point, and below it the straight line of slope MAX_RATIO."""
-    return lambda r: phi(r.clamp(min=point)) + MAX_RATIO * (r - point).clamp(max=0)
+def tangent_below(phi: Callable, start: float) -> Callable:
+    """phi, but below start the line of slope MAX_RATIO that meets it there."""
+    return lambda r: phi(r.clamp(min=start)) + MAX_RATIO * (r - start).clamp(max=0)
 
 
-DIVERGENCES = {
+DIVERGENCES: dict[str, Callable] = {  # each phi(r), below its f(u)
     # alpha (u - 1)^2
     "chi2": lambda r, alpha=0.5: r - r.square() / (4 * alpha),
     # u log u - u + 1
-    "reverse_kl": tangent_below(-np.log(MAX_RATIO), lambda r: 1 - torch.exp(-r)),
+    "reverse_kl": tangent_below(lambda r: 1 - torch.exp(-r), -math.log(MAX_RATIO)),
     # -log u + u - 1
-    "forward_kl": tangent_below(1 / MAX_RATIO - 1, lambda r: torch.log(1 + r)),
+    "forward_kl": tangent_below(lambda r: torch.log(1 + r), 1 / MAX_RATIO - 1),
     # (sqrt(u) - 1)^2
-    "hellinger": tangent_below(MAX_RATIO**-0.5 - 1, lambda r: r / (1 + r)),
+    "hellinger": tangent_below(lambda r: r / (1 + r), MAX_RATIO**-0.5 - 1),
     # u log u - (1 + u) log((1 + u) / 2)
     "jensen_shannon": tangent_below(
-        np.log((1 + 1 / MAX_RATIO) / 2), lambda r: torch.log(2 - torch.exp(-r))),
+        lambda r: torch.log(2 - torch.exp(-r)), math.log((1 + 1 / MAX_RATIO) / 2)),
     # |u - 1|
-    "total_variation": tangent_below(-1.0, lambda r: r.clamp(max=1)),
+    "total_variation": tangent_below(lambda r: r.clamp(max=1), -1.0),
 }
 
 
-def iq_loss(q, value, next_value, is_expert, gamma, divergence="chi2", chi2_alpha=0.5,
-            chi2_on="mixture", value_term=0.05, initial_value=None):
-    """The objective, Eq. 9 with its sign turned: lower is better. Offline it is Eq. 12.
+def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
+            gamma: float, divergence: str = "chi2", chi2_alpha: float = 0.5,
+            chi2_on: str = "mixture", value_term: float | str = 0.05,
+            initial_value: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    """Eq. 9, negated: -E_expert[phi(r)] + value term.  -> the loss () and its parts.
 
-    q, value, next_value (B,) are Q(s,a), V(s), V(s'); is_expert (B,) bool marks the
-    diary's rows. "mixture" means all rows, "expert" the diary's.
-    value_term: the paper's (1 - gamma) E[V(s0)] if "initial"; or what it telescopes to
-    for the occupancy of any policy, E[V(s) - gamma V(s')], over the diary (0), the
-    mixture (1) or a blend of both.  Returns the loss () and its terms, detached.
+    q, value, next_value: Q(s,a), V(s), V(s'), (B,). is_expert: (B,) bool. The square of
+    chi2 is taken over all transitions, the "mixture", or over the "expert"'s alone.
+
+    value_term="initial" is the paper's (1 - gamma) E[V(s0)], with initial_value (E,).
+    It equals E[V(s) - gamma V(s')] under the occupancy of any policy: a number takes
+    this form and is the mixture's share in it (0 is the expert alone, 1 the mixture).
     """
-    expert = is_expert / is_expert.to(q.dtype).mean()  # E_expert[x] = mean of expert x
+    shapes = [tuple(x.shape) for x in (q, value, next_value, is_expert)]
+    if shapes != [(len(q),)] * 4:
+        raise ValueError(f"q, value, next_value, is_expert are {shapes}; allowed: (B,)")
+    expert_weight = is_expert / is_expert.to(q.dtype).mean()  # E_expert[x] = mean(w x)
     reward = inverse_bellman(q, next_value, gamma)
-    if divergence == "chi2":  # phi(r) = r - r^2 / (4 alpha), with the square on its own
-        paying = expert if chi2_on == "expert" else 1.0
-        shaped = (expert * reward - paying * reward.square() / (4 * chi2_alpha)).mean()
+    expert_reward = expert_weight * reward
+    if divergence == "chi2":
+        square_weight = expert_weight if chi2_on == "expert" else 1.0
+        phi = expert_reward - square_weight * reward.square() / (4 * chi2_alpha)
     else:
-        shaped = (expert * DIVERGENCES[divergence](reward)).mean()
+        phi = expert_weight * DIVERGENCES[divergence](reward)
+    expert_term = -phi.mean()
     if value_term == "initial":
-        pull = (1 - gamma) * initial_value.mean()
+        value_loss = (1 - gamma) * initial_value.mean()
     else:
-        blend = value_term + (1 - value_term) * expert
-        pull = (blend * (value - gamma * next_value)).mean()
-    info = {"loss": pull - shaped, "expert_term": -shaped, "value_term": pull,
-            "reward_expert": (expert * reward).mean(), "reward_mixture": reward.mean(),
-            "max_q": q.abs().max()}
-    return info["loss"], {name: x.detach() for name, x in info.items()}
+        value_weight = value_term + (1 - value_term) * expert_weight
+        value_loss = (value_weight * (value - gamma * next_value)).mean()
+    loss = value_loss + expert_term
+    with torch.no_grad():
+        info = {"loss": loss.detach(), "expert_term": expert_term.detach(),
+                "value_term": value_loss.detach(),
+                "reward_expert": expert_reward.mean(),
+                "reward_mixture": reward.mean(), "max_q": q.abs().max()}
+    return loss, info
 
 
-def append_absorbing(q, value, next_value, is_expert, terminated, absorbing_value):
-    """The rows of iq_loss and, for each terminal row, one more in the absorbing state.
+def append_absorbing(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
+                     terminated: Tensor, absorbing_value: Tensor) -> tuple[Tensor, ...]:
+    """Append one self-loop of the absorbing state for every terminal transition.
 
-    A terminal state leads to a state that is never left: Q = V = V(s') = V_A in it. In
-    next_value V_A stands at terminal rows already. With 0 in its place, living would
-    pay where V > 0, and dying where V < 0, whatever the expert did.
-    All (B,), absorbing_value () -> q, value, next_value, is_expert, (B + ends,) each.
+    A terminal state leads to a state that is never left, where Q = V = V(s') = V_A, a
+    learned number. A fixed 0 would be a hidden reward: for surviving where V > 0, for
+    dying where V < 0. next_value must hold V_A at terminal transitions already.
+    All (B,), absorbing_value (). Returns the first four, each (B + terminal ones,).
     """
-    loop = absorbing_value.expand_as(q[terminated])
-    more = loop, loop, next_value[terminated], is_expert[terminated]
-    return [torch.cat(pair) for pair in zip((q, value, next_value, is_expert), more)]
+    v_a = absorbing_value.expand_as(q[terminated])
+    return (torch.cat([q, v_a]), torch.cat([value, v_a]),
+            torch.cat([next_value, next_value[terminated]]),
+            torch.cat([is_expert, is_expert[terminated]]))
 
 
-def normal_log_prob(noise, log_std):
-    """log N(mean + std noise; mean, std) over independent axes.  (B, A) -> (B,)."""
-    return (-noise.square() / 2 - log_std - np.log(2 * np.pi) / 2).sum(-1)
+def normal_log_prob(noise: Tensor, log_std: Tensor) -> Tensor:
+    """log N(mean + std * noise; mean, std), summed over axes.  (B, A) -> (B,)."""
+    return (-noise.square() / 2 - log_std - math.log(2 * math.pi) / 2).sum(-1)
 
 
-def squash(mean, log_std, noise):
-    """a = tanh(u), u = mean + std noise, and log pi(a).  All (B, A) -> (B, A), (B,)."""
+def squash(mean: Tensor, log_std: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """a = tanh(u), u = mean + std * noise, and log pi(a).  (B, A) -> (B, A), (B,)."""
     u = mean + log_std.exp() * noise
-    # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)), exact at any u
-    return u.tanh(), normal_log_prob(noise, log_std) - 2 * (
-        np.log(2) - u - nn.functional.softplus(-2 * u)).sum(-1)
+    action = torch.tanh(u)
+    log_slope = 2 * (math.log(2) - u - F.softplus(-2 * u))  # log(1 - tanh(u)^2), stable
+    return action, normal_log_prob(noise, log_std) - log_slope.sum(-1)
 
 
-# ---------------------------------------------------------------------- configuration
+# ---------------------------------------------------------------------- Hyperparameters
+CHOICES: dict[str, Any] = {
+    "divergence": DIVERGENCES, "chi2_on": ["mixture", "expert"],
+    "absorbing": [True, False], "scale_inputs": [True, False],
+    "continuous": ["naf", "actor_critic"]}
+RANGES: dict[str, tuple] = {  # from, to
+    "gamma": (0.0, 0.9999), "temperature": (1e-6, 1e6), "chi2_alpha": (1e-6, 1e6),
+    "value_term": (0.0, 2.0), "hidden": (1, 4096), "learning_rate": (1e-9, 1.0),
+    "target_rate": (1e-6, 1.0), "batch_size": (1, 10**6), "steps": (1, 10**9),
+    "seed": (0, 2**31 - 1)}
+WORDS = {"value_term": ["initial", None]}  # what may stand in place of a number
 
 
 @dataclass(frozen=True)
 class Config:
-    """Every choice of a run. The same defaults serve all tasks, offline or online.
+    """Hyperparameters. The same defaults serve every task, offline and online."""
 
-    A field reads "name: what is allowed = default": one of some [words], or a number
-    (from, to), beside which a word may stand.
-    """
+    gamma: float = 0.99  # discount per step
+    temperature: float = 0.03  # tau, the reward that one nat of entropy is worth
+    divergence: str = "chi2"  # a key of DIVERGENCES
+    chi2_alpha: float = 0.5  # chi2 charges r^2 / (4 chi2_alpha) ...
+    chi2_on: str = "mixture"  # ... to all transitions, or to the "expert"'s alone
+    value_term: float | str | None = None  # see iq_loss; None: the agent's default
+    absorbing: bool = True  # learn the value of terminal states; False: it is 0
+    scale_inputs: bool = True  # divide inputs by their size in the demonstrations
+    continuous: str = "naf"  # agent for continuous actions: "naf" or "actor_critic"
+    hidden: int = 128  # units in each of two hidden layers
+    learning_rate: float = 1e-3  # of Adam
+    target_rate: float = 0.05  # step of the target network to the critic; 1: a copy
+    batch_size: int = 64  # expert transitions per update; online, as many of replay
+    steps: int = 10_000  # updates; online, also environment steps
+    seed: int = 0  # of weights, batches, actions and the environment
+    device: str = "cpu"  # as PyTorch names it: "cuda", "cuda:1", "mps"
 
-    # ruff: noqa: F821  (here annotations are not of types)
-
-    gamma: (0.0, 0.9999) = 0.99  # discount per step
-    temperature: (1e-6, 1e6) = 0.03  # reward that one nat of entropy is worth
-    divergence: [*DIVERGENCES] = "chi2"  # how the learner is compared with the expert
-    chi2_alpha: (1e-6, 1e6) = 0.5  # the square of chi2 is r^2 / (4 alpha) per step
-    chi2_on: ["mixture", "expert"] = "mixture"  # the rows that pay it: all, the diary's
-    # share of the mixture in the value term, against the diary (2: replay alone), or
-    # its first states; None: the agent's own share, 0.05, and 1 for SoftActorCritic
-    value_term: (0.0, 2.0, "initial", None) = None
-    # terminal states have a learned worth (offline it stays 0, but for "initial")
-    absorbing: [True, False] = True
-    continuous: ["naf", "actor_critic"] = "naf"  # the agent for continuous actions
-    hidden: (1, 4096) = 128  # units in each of two hidden layers
-    learning_rate: (1e-9, 1.0) = 1e-3  # step size of Adam
-    # share of the critic that its slow copy takes per update; 1: no copy
-    target_rate: (1e-6, 1.0) = 0.05
-    batch_size: (1, 1_000_000) = 64  # rows of the diary in an update, as many of replay
-    steps: (1, 1_000_000_000) = 10_000  # updates; online, each after one step outside
-    seed: (0, 2_147_483_647) = 0  # of weights, batches, actions and the environment
-    device: ["cpu", *["cuda"] * torch.cuda.is_available()] = "cpu"  # where to compute
-
-    def __post_init__(self):
-        for name, allowed in Config.__annotations__.items():
-            value = vars(self)[name]
-            if isinstance(value, np.generic):  # plain, as a checkpoint can hold it
-                value = vars(self)[name] = value.item()
-            fits = value in allowed
-            if isinstance(allowed, tuple) and value not in allowed[2:]:
-                least, most = allowed[:2]
-                fits = type(value) in (int, type(least)) and least <= value <= most
-            require(fits, name, repr(value), allowed)
+    def __post_init__(self) -> None:
+        check_config(self)
 
 
-# ----------------------------------------------------------------------------- agents
+# ------------------------------------------------------------------------------- Agents
+class Batch(NamedTuple):
+    """B transitions, as tensors on the agent's device."""
 
-# Rows of transitions: obs, next_obs (B, *obs), the true next one, never that of a
-# reset; action (B,) a number, or (B, A) with each axis scaled to [-1, 1]; terminated
-# (B,) bool, not for a time limit; initial_obs (E, *obs), the first of each episode.
-Batch = namedtuple("Batch", "obs action next_obs terminated initial_obs", defaults=[()])
-
-# what a Config cannot change of an agent that stands already
-SHAPING = "gamma", "temperature", "absorbing", "continuous", "hidden"
+    obs: Tensor  # (B, *obs), in the environment's units
+    action: Tensor  # (B,), an index from 0, or (B, A), scaled to [-1, 1]
+    next_obs: Tensor  # (B, *obs), the true one, not that of a reset
+    terminated: Tensor  # (B,) bool: next_obs is terminal; False at time limits
+    initial_obs: Tensor | None = None  # (E, *obs), first of each expert episode
 
 
 class MLP(nn.Sequential):
-    """Inputs (B, ...), flattened and joined -> (B, outputs), by two hidden layers."""
+    """Two hidden layers.  Inputs (B, ...), flattened, concatenated -> (B, outputs)."""
 
-    def __init__(self, inputs, hidden, outputs):
-        weights = hidden * (inputs + hidden + outputs)
-        require(weights <= 2**25, "MLP's weights", weights, "up to 2**25, or your own")
-        super().__init__(
-            nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(),
-            nn.Linear(hidden, outputs))
+    def __init__(self, inputs: int, hidden: int, outputs: int):
+        super().__init__(nn.Linear(inputs, hidden), nn.Tanh(),
+                         nn.Linear(hidden, hidden), nn.Tanh(),
+                         nn.Linear(hidden, outputs))
 
-    def forward(self, *inputs):
-        return super().forward(torch.cat([x.flatten(1) for x in inputs], 1))
+    def forward(self, *inputs: Tensor) -> Tensor:
+        x = [x.flatten(1) for x in inputs]
+        return super().forward(torch.cat(x, dim=1) if len(x) > 1 else x[0])
 
 
 class Agent(nn.Module):
-    """What the three agents share; SoftQ, SoftNAF and SoftActorCritic fill it in.
+    """What SoftQ, SoftNAF and SoftActorCritic share.
 
-    q, value and update work on tensors, with actions as in Batch; act, reward and
-    log_prob take and give arrays, with actions in the environment's own units.
-    example: an observation (*obs), for its shape and type. networks: a user's own.
+    q, value and update take tensors, with actions as in Batch. act, log_prob and reward
+    take and return arrays, with actions in the environment's units.
+
+    A subclass defines build_networks, q_and_value, value and select_action. To change
+    the algorithm, override loss (a regulariser) or backward (what descends it).
     """
 
-    value_term = 0.05
+    critic: nn.Module
+    default_value_term = 0.05
 
-    def __init__(self, example, action_space, config=Config(), **networks):
+    def __init__(self, example, action_space: gym.Space, config: Config | None = None,
+                 obs_scale=None, **networks: nn.Module):
+        """example: an observation, for shape and dtype. obs_scale: what networks see
+        observations divided by, (*obs); None: 1. networks: the user's own.
+        """
         super().__init__()
-        self.config = config
+        self.config = config = config or Config()
         self.action_space = action_space
-        self.example = np.zeros_like(example)
-        self.low, self.high = bounds(action_space)
-        self.absorbing_value = nn.Parameter(torch.zeros(()))  # V_A; unlearned, 0
-        with torch.random.fork_rng(devices=[]):  # the caller's own stream stays
+        self.example = np.zeros(np.shape(example), native(np.asarray(example).dtype))
+        self.axes = action_bounds(action_space).shape[1]  # of an action
+        scale = np.ones(self.example.shape) if obs_scale is None else obs_scale
+        self.register_buffer("obs_scale", torch.tensor(scale, dtype=torch.float32))
+        self.absorbing_value = nn.Parameter(torch.zeros((), dtype=torch.float32))
+        self.own_networks = [*networks]  # by name
+        with torch.random.fork_rng(devices=[]):  # leave the global generator alone
             torch.default_generator.manual_seed(config.seed)
-            self.build(**networks)
-        self.slow = AveragedModel(self.critic)
+            self.build_networks(**networks)
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.replay = Replay()
+        self.updates = 0
         self.configure(config)
 
-    def ready(self, name, network, outputs, *inputs):
-        """Take a user's network, or an MLP, after one row went through it."""
-        row = [torch.zeros(1, *shape) for shape in inputs]
-        network = network or MLP(
-            sum(x.numel() for x in row), self.config.hidden, outputs)
-        got = tuple(network.cpu().eval()(*row).shape)
-        require(got == (1, outputs), f"{name}'s output, 1 row", got, f"(1, {outputs})")
-        require({*network.parameters()}.isdisjoint(self.parameters()),
-                name, "sharing weights", "weights of its own")
-        self.add_module(name, network)
-
-    def configure(self, config):
-        """Take a Config, with a fresh optimiser and a fresh random stream."""
-        other = [x for x in SHAPING if getattr(config, x) != getattr(self.config, x)]
-        require(not other, "change of an agent that stands", other, "other fields")
+    def configure(self, config: Config) -> None:
+        """Adopt a Config, with a new optimizer and generator; weights and replay stay."""
+        for name in "gamma temperature absorbing scale_inputs continuous hidden".split():
+            old, new = getattr(self.config, name), getattr(config, name)
+            if old != new:
+                raise ValueError(f"{name} is {old!r} in this agent and can't become "
+                                 f"{new!r}; make a new agent")
         self.config = config
         self.to(config.device)
+        self.replay.columns = [x.to(config.device) for x in self.replay.columns]
         self.generator = torch.Generator(config.device).manual_seed(config.seed)
-        self.slow.multi_avg_fn = get_ema_multi_avg_fn(1 - config.target_rate)
+        self.trainable = [x for x in self.parameters() if x.requires_grad]
         self.optimizer = torch.optim.Adam(
-            self.parameters(), config.learning_rate, fused=True)  # one call for all
+            self.trainable, lr=config.learning_rate, fused=True)
 
-    def update(self, batch, is_expert):
-        """Descend the loss once; is_expert (B,) marks the diary's rows of the batch.
+    def update(self, batch: Batch, is_expert: Tensor) -> dict[str, Tensor]:
+        """One gradient step; is_expert: (B,) bool.  Returns the parts of the loss.
 
-        Returns the terms of the loss, detached. Raises RuntimeError at a gradient that
-        is not finite, before any weight moves.
+        Raises RuntimeError, with no weight changed, if a gradient isn't finite.
         """
-        self.train()  # dropout and batch norm work here alone, and not in the slow copy
-        self.slow.eval()
-        loss, info, value = self.loss(batch, is_expert)
-        self.optimizer.zero_grad()
-        self.backward(loss, value)
-        self.eval()
-        nn.utils.clip_grad_norm_(self.parameters(), 10.0, error_if_nonfinite=True)
+        self.set_training(True)
+        try:
+            loss, info, value = self.loss(batch, is_expert)
+            self.optimizer.zero_grad()
+            self.backward(loss, value)
+        finally:  # also when interrupted
+            self.set_training(False)
+        nn.utils.clip_grad_norm_(self.trainable, 10.0, error_if_nonfinite=True)
         self.optimizer.step()
-        self.slow.update_parameters(self.critic)
+        self.move_target()
         return info
 
-    def loss(self, batch, is_expert):
-        """The loss of a batch (), its terms, and V(s) of the batch's rows (B,)."""
+    def loss(self, batch: Batch, is_expert: Tensor) -> tuple[Tensor, dict, Tensor]:
+        """The loss (), its parts, and the batch's V(s) (B,), which an actor ascends."""
         c = self.config
-        q_of, value = self.q_and_value(batch.obs, self.critic)
-        rows = q_of(batch.action), value, self.next_value(batch, self.slow), is_expert
+        q, value = self.q_and_value(batch.obs, batch.action)
+        rows = q, value, self.next_value(batch, self.target), is_expert
         if c.absorbing:
             rows = append_absorbing(*rows, batch.terminated, self.absorbing_value)
-        share = self.value_term if c.value_term is None else c.value_term
-        initial = self.value(batch.initial_obs) if share == "initial" else None
-        return *iq_loss(*rows, c.gamma, c.divergence, c.chi2_alpha, c.chi2_on, share,
-                        initial), value
+        value_term = self.default_value_term if c.value_term is None else c.value_term
+        initial = self.value(batch.initial_obs) if value_term == "initial" else None
+        loss, info = iq_loss(*rows, c.gamma, c.divergence, c.chi2_alpha, c.chi2_on,
+                             value_term, initial)
+        return loss, info, value
 
-    @torch.no_grad()
-    def next_value(self, batch, critic):
-        """V(s') by a critic, held fixed: a semi-gradient; beyond an end V_A.  (B,)."""
-        later = self.q_and_value(batch.next_obs, critic)[1]
-        return torch.where(batch.terminated, self.absorbing_value, later)
-
-    def backward(self, loss, value):
-        """Gradients of the loss; an agent with an actor has an objective more."""
+    def backward(self, loss: Tensor, value: Tensor) -> None:
+        """Compute the gradients; an agent with an actor has a second objective."""
         loss.backward()
 
-    def q(self, obs, action):
-        """Q(s,a), (B,)."""
-        return self.q_and_value(obs, self.critic)[0](action)
+    @torch.no_grad()
+    def move_target(self) -> None:
+        """Move the target network's weights a step towards the critic's."""
+        rate = self.config.target_rate if self.updates else 1.0  # at first, a copy
+        self.updates += 1
+        for old, new in zip(self.target.parameters(), self.critic.parameters()):
+            old.lerp_(new, rate)
+        for old, new in zip(self.target.buffers(), self.critic.buffers()):
+            old.copy_(new)
 
-    def value(self, obs):
-        """V(s), (B,)."""
-        return self.q_and_value(obs, self.critic)[1]
+    def set_training(self, on: bool) -> None:
+        """Switch dropout and the like on or off; the file's MLP has nothing to switch."""
+        if self.own_networks:
+            self.train(on)
+            self.target.eval()
+
+    def is_small(self) -> bool:
+        """Whether one thread is the fastest: for the file's MLP on a CPU."""
+        return self.config.device == "cpu" and not self.own_networks
+
+    def explore(self, env: gym.Env | str | None) -> Iterator[Step]:
+        """The agent's own steps; at first from config.seed, later from new starts."""
+        seed = self.config.seed
+        if self.replay.size:
+            seed = int(torch.randint(2**31, (), generator=self.generator,
+                                     device=self.config.device))
+        return rollout(env, lambda obs: self.act(obs, greedy=False), seed, self)
 
     @torch.no_grad()
-    def act(self, obs, greedy=True):
-        """The policy's likeliest actions, or drawn ones; obs may be a single state."""
+    def next_value(self, batch: Batch, critic: nn.Module) -> Tensor:
+        """V(s'), or V_A where s' is terminal, without a gradient.  (B,)."""
+        value = self.value(batch.next_obs, critic)
+        return torch.where(batch.terminated, self.absorbing_value, value)
+
+    def q(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Q(s,a), (B,)."""
+        return self.q_and_value(obs, action)[0]
+
+    def scaled(self, obs: Tensor) -> Tensor:
+        """Observations as the networks see them, (B, *obs) float32."""
+        return obs / self.obs_scale
+
+    @torch.no_grad()
+    def act(self, obs, greedy: bool = True) -> np.ndarray:
+        """The policy's mode, or a sample, for observations (B, *obs) or one (*obs)."""
         single = np.ndim(obs) == self.example.ndim
-        unit = self.choose(self.tensor([obs] if single else obs), greedy)
-        unit = unit.double().numpy(force=True)  # so that both ends are exact
-        action = ((self.low * (1 - unit) + self.high * (1 + unit)) / 2).astype(
-            self.action_space.dtype)
+        obs = check_like("observations", [obs] if single else obs, self.example)
+        action = self.select_action(self.tensor(obs), greedy).numpy(force=True)
+        action = decode_actions(action, self.action_space)
         return action[0] if single else action
 
-    def log_prob(self, obs, action):
-        """log pi(a|s), (B,), in nats; continuous actions are measured in [-1, 1].
+    @torch.no_grad()
+    def log_prob(self, obs, action) -> np.ndarray:
+        """log pi(a|s), (B,). A continuous action's density is that in [-1, 1]."""
+        obs = check_like("observations", obs, self.example)
+        action = encode_actions(action, self.action_space, len(obs))
+        log_prob = self.log_policy(self.tensor(obs), self.tensor(action))
+        return log_prob.numpy(force=True)
 
-        SoftNAF's is that of the normal, before drawn actions are clipped to the bounds.
-        """
-        q_of, value = self.q_and_value(self.tensor(obs), self.critic)
-        advantage = q_of(self.unit(action)) - value
-        return (advantage / self.config.temperature).numpy(force=True)
+    def log_policy(self, obs: Tensor, action: Tensor) -> Tensor:
+        """log pi(a|s), (B,)."""
+        q, value = self.q_and_value(obs, action)
+        return (q - value) / self.config.temperature
 
-    def reward(self, obs, action, next_obs, terminated):
-        """r(s,a,s') = Q(s,a) - gamma V(s')  [Eq. 11], (B,); beyond an end V is V_A.
+    @torch.no_grad()
+    def reward(self, obs, action, next_obs, terminated) -> np.ndarray:
+        """The recovered r(s,a,s'), (B,). SoftActorCritic samples its V(s'): noisy."""
+        batch = self.to_batch(obs, action, next_obs, terminated)
+        q = self.q(batch.obs, batch.action)
+        next_value = self.next_value(batch, self.critic)
+        return inverse_bellman(q, next_value, self.config.gamma).numpy(force=True)
 
-        SoftActorCritic tells V(s') by one draw, so that its rewards are noisy.
-        """
-        rows = self.rows(Step(obs, action, next_obs, terminated))
-        return inverse_bellman(
-            self.q(rows.obs, rows.action), self.next_value(rows, self.critic),
-            self.config.gamma).numpy(force=True)
+    def to_batch(self, obs, action, next_obs, terminated) -> Batch:
+        """Arrays of B transitions, in the environment's units, checked -> tensors."""
+        obs = check_like("observations", obs, self.example)
+        next_obs = check_like("next_observations", next_obs, self.example, len(obs))
+        action = encode_actions(action, self.action_space, len(obs))
+        terminated = check_array("terminations", terminated, "b", (len(obs),))
+        return Batch(*map(self.tensor, (obs, action, next_obs, terminated)))
 
-    def tensor(self, x):
-        return torch.tensor(np.array(x, np.float32), device=self.config.device)
+    def tensor(self, array: np.ndarray) -> Tensor:
+        """Bytes and whole numbers stay as they are: images are large."""
+        if array.dtype.kind == "f":
+            array = array.astype(np.float32, copy=False)
+        return torch.as_tensor(array, device=self.config.device)
 
-    def unit(self, action):
-        """Actions in the environment's units -> as in Batch."""
-        rows = np.float64(action).reshape(-1, *np.shape(self.low))
-        return self.tensor(2 * (rows - self.low) / (self.high - self.low) - 1)
-
-    def rows(self, table):
-        """What learning reads of Demos or of a Step, as a Batch."""
-        return Batch(
-            self.tensor(table.observations), self.unit(table.actions),
-            self.tensor(table.next_observations), self.tensor(table.terminations) > 0)
-
-    def save(self, path):
-        """Write what acting, asking and learning on need, whole or not at all."""
-        state = {"config": vars(self.config) | {"device": "cpu"},
-                 "weights": self.state_dict(), "example": torch.as_tensor(self.example),
-                 "space": {name: torch.as_tensor(x) for name, x in
-                           space_numbers(self.action_space).items()}}
-        write(path, lambda part: torch.save(state, part))
+    def save(self, path) -> None:
+        """Write what acting, and learning on with a new optimizer and replay, need."""
+        write_agent(self, path)
 
 
 class SoftQ(Agent):
-    """Counted actions: V is a log-sum-exp of Q, and the policy a softmax.
+    """Discrete actions: V is a log-sum-exp of Q, and the policy a softmax.
 
-    Network: critic, obs (B, *obs) -> Q of every action (B, A).
+    critic: obs (B, *obs) -> Q of all actions (B, A).
     """
 
-    def build(self, critic=None):
-        self.low, self.high = -1, 1  # a counted action is its own unit
-        self.ready("critic", critic, self.action_space.n, self.example.shape)
+    def build_networks(self, critic=None):
+        outputs = int(self.action_space.n)
+        self.critic = make_network(
+            "critic", critic, outputs, self.config.hidden, self.example.shape)
 
-    def q_and_value(self, obs, critic):
-        """Q(s, .), a function of actions, and V(s), (B,)."""
-        q = critic(obs)
-        q_of = lambda action: q.gather(1, action.long()[:, None]).squeeze(1)
-        return q_of, soft_value(q, self.config.temperature)
+    def q_and_value(self, obs, action):
+        """Q(s,a) and V(s), (B,), by one pass of the critic."""
+        q = self.critic(self.scaled(obs))
+        taken = q.gather(1, action.unsqueeze(1)).squeeze(1)
+        return taken, soft_value(q, self.config.temperature)
 
-    def choose(self, obs, greedy):
-        """Actions of the policy, from observations as networks take them."""
-        policy = soft_policy(self.critic(obs), self.config.temperature).exp()
-        return policy.argmax(1) if greedy else torch.multinomial(
-            policy, 1, generator=self.generator).squeeze(1)
+    def value(self, obs, critic=None):
+        """V(s), (B,), by the critic or, where it is given, by the target network."""
+        q = (critic or self.critic)(self.scaled(obs))
+        return soft_value(q, self.config.temperature)
+
+    def select_action(self, obs, greedy):
+        """The policy's mode or a sample, as in Batch."""
+        policy = soft_policy(self.critic(self.scaled(obs)), self.config.temperature).exp()
+        if greedy:
+            return policy.argmax(1)
+        return torch.multinomial(policy, 1, generator=self.generator).squeeze(1)
 
 
 class SoftNAF(Agent):
     """Continuous actions: Q(s,a) = V(s) + tau log N(a; mean(s), std(s)).
 
-    This Q is its own policy: exp((Q - V) / tau) is the normal, so V is exact, and needs
-    no draw and no second objective (after Gu et al., 2016, arXiv:1603.00748).
-    Network: critic, obs (B, *obs) -> V, means, log stds (B, 1 + 2A) before squeezing.
+    This Q is its own policy: exp((Q - V) / tau) is the normal, and V is exact, without
+    samples or an actor (after Gu et al., 2016, https://arxiv.org/abs/1603.00748).
+    critic: obs (B, *obs) -> V, means, log stds (B, 1 + 2A), the last two before tanh.
     """
 
-    def build(self, critic=None):
-        self.ready("critic", critic, 1 + 2 * len(self.low), self.example.shape)
+    def build_networks(self, critic=None):
+        outputs = 1 + 2 * self.axes
+        self.critic = make_network(
+            "critic", critic, outputs, self.config.hidden, self.example.shape)
 
     def heads(self, obs, critic):
-        """V (B,), and of the policy the means and log stds (B, A), both in (-1, 1).
+        """V (B,); means and log stds (B, A), both in (-1, 1).
 
-        The narrower it may be, the lower is the Q of replayed actions that are unlike
-        it, and the more of the square is theirs: with log stds from -3, Pendulum fails.
+        A narrower policy would put the Q of old actions, unlike its own, so low that
+        their squares rule the loss: with log stds from -3, Pendulum fails.
         """
-        value, policy = critic(obs).tensor_split([1], 1)
-        return value.squeeze(1), *policy.tanh().chunk(2, 1)
+        value, policy = critic(self.scaled(obs)).tensor_split([1], dim=1)
+        mean, log_std = policy.tanh().chunk(2, dim=1)
+        return value.squeeze(1), mean, log_std
 
-    def q_and_value(self, obs, critic):
-        value, mean, log_std = self.heads(obs, critic)
-        log_prob = lambda a: normal_log_prob((a - mean) / log_std.exp(), log_std)
-        return lambda a: value + self.config.temperature * log_prob(a), value
+    def q_and_value(self, obs, action):
+        """Q(s,a) and V(s), (B,)."""
+        value, mean, log_std = self.heads(obs, self.critic)
+        noise = (action - mean) / log_std.exp()
+        return value + self.config.temperature * normal_log_prob(noise, log_std), value
 
-    def choose(self, obs, greedy):
+    def value(self, obs, critic=None):
+        """V(s), (B,), by the critic or, where it is given, by the target network."""
+        return self.heads(obs, critic or self.critic)[0]
+
+    def select_action(self, obs, greedy):
+        """The policy's mode or a sample, as in Batch."""
         _, mean, log_std = self.heads(obs, self.critic)
-        return mean if greedy else torch.normal(
-            mean, log_std.exp(), generator=self.generator).clamp(-1, 1)
+        if greedy:
+            return mean
+        return torch.normal(mean, log_std.exp(), generator=self.generator).clamp(-1, 1)
 
 
 class SoftActorCritic(Agent):
-    """Continuous actions, as in the paper: any Q, and an actor that climbs V(s).
+    """Continuous actions, as in the paper: any Q, and an actor that ascends V(s).
 
-    Networks: critic, obs (B, *obs) and action (B, A) in [-1, 1] -> Q (B, 1); actor,
-    obs -> means, log stds (B, 2A) of the normal that squash sends through tanh.
+    critic: obs (B, *obs), action (B, A) in [-1, 1] -> Q (B, 1).
+    actor: obs -> means, log stds (B, 2A) of a normal that squash sends through tanh.
     """
 
-    value_term = 1.0  # this Q is free off the diary, and the actor climbs its errors:
-    # they must be pressed down where the learner goes (Pendulum fails with 0.05)
+    actor: nn.Module
+    # Off the expert's data this Q is free, and the actor exploits its errors: they must
+    # be pressed down where the learner goes. With 0.05, Pendulum fails.
+    default_value_term = 1.0
 
-    def build(self, critic=None, actor=None):
-        self.ready("critic", critic, 1, self.example.shape, self.low.shape)
-        self.ready("actor", actor, 2 * len(self.low), self.example.shape)
+    def build_networks(self, critic=None, actor=None):
+        obs, actions, hidden = self.example.shape, self.axes, self.config.hidden
+        self.critic = make_network("critic", critic, 1, hidden, obs, (actions,))
+        self.actor = make_network("actor", actor, 2 * actions, hidden, obs)
 
-    def q_and_value(self, obs, critic):
-        """V(s) = E[Q(s,a) - tau log pi(a|s)], a ~ pi, by one draw."""
-        action, log_prob = self.draw(obs)
-        q_of = lambda action: critic(obs, action).squeeze(1)
-        return q_of, q_of(action) - self.config.temperature * log_prob
+    def q_and_value(self, obs, action):
+        """Q(s,a) and V(s), (B,)."""
+        return self.critic(self.scaled(obs), action).squeeze(1), self.value(obs)
+
+    def value(self, obs, critic=None):
+        """V(s) = E[Q(s,a) - tau log pi(a|s)] for a ~ pi, by one sample.  (B,)."""
+        action, log_prob = self.sample(obs)
+        q = (critic or self.critic)(self.scaled(obs), action).squeeze(1)
+        return q - self.config.temperature * log_prob
 
     def backward(self, loss, value):
-        """The critic descends the loss, the actor climbs V(s): each its own weights."""
+        """The critic descends the loss; the actor ascends V(s)."""
         loss.backward(inputs=[*self.critic.parameters(), self.absorbing_value],
                       retain_graph=True)
         (-value.mean()).backward(inputs=[*self.actor.parameters()])
 
     def normal(self, obs):
-        """Means and log stds (B, A) before tanh."""
-        mean, log_std = self.actor(obs).chunk(2, 1)
+        """Means and log stds (B, A), before tanh."""
+        mean, log_std = self.actor(self.scaled(obs)).chunk(2, dim=1)
         return mean, log_std.clamp(-5, 2)
 
-    def draw(self, obs):
-        """Actions of the policy (B, A), and their log probabilities (B,)."""
+    def sample(self, obs):
+        """Actions (B, A), reparametrised, and their log probabilities (B,)."""
         mean, log_std = self.normal(obs)
         noise = torch.empty_like(mean).normal_(generator=self.generator)
         return squash(mean, log_std, noise)
 
-    def log_prob(self, obs, action):
-        mean, log_std = self.normal(self.tensor(obs))
-        u = self.unit(action).clamp(-0.999999, 0.999999).atanh()  # not infinite
-        noise = (u - mean) / log_std.exp()
-        return squash(mean, log_std, noise)[1].numpy(force=True)
+    def log_policy(self, obs, action):
+        """log pi(a|s), (B,), of the squashed normal."""
+        mean, log_std = self.normal(obs)
+        u = action.clamp(-0.999999, 0.999999).atanh()  # finite
+        return squash(mean, log_std, (u - mean) / log_std.exp())[1]
 
-    def choose(self, obs, greedy):
-        return self.normal(obs)[0].tanh() if greedy else self.draw(obs)[0]
-
-
-# ---------------------------------------------------------------------- the whole job
+    def select_action(self, obs, greedy):
+        """The policy's mode or a sample, as in Batch."""
+        return self.normal(obs)[0].tanh() if greedy else self.sample(obs)[0]
 
 
-def new_agent(demos, config=Config(), **networks):
-    """An untrained agent for the observations and actions of a diary."""
-    continuous = SoftNAF if config.continuous == "naf" else SoftActorCritic
-    kind = SoftQ if isinstance(demos.action_space, Discrete) else continuous
-    return kind(demos.observations[0], demos.action_space, config, **networks)
+# ------------------------------------------------------- Learning and the environment
+def new_agent(demos: Demos, config: Config | None = None, **networks: nn.Module) -> Agent:
+    """An untrained agent; networks: a critic and an actor of the user's own."""
+    config = config or Config()
+    scale = input_scale(demos.observations) if config.scale_inputs else None
+    kind = agent_class(demos.action_space, config)
+    return kind(demos.observations[0], demos.action_space, config, scale, **networks)
 
 
-def learn(demos, env=None, config=None, callback=None, agent=None):
-    """Train by the diary alone or, given an environment, by the learner's steps too.
+def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None = None,
+          callback: Callable[[int, dict], Any] | None = None,
+          agent: Agent | None = None) -> Agent:
+    """Learn offline or, if there is an environment, online.
 
-    env: a gymnasium.Env or its name. callback(step, info) hears of every update and of
-    the terms of its loss, tensors (); where it returns False or 0, learning ends. An
-    agent that is handed in learns on, for the steps of config or of its own.
+    callback(step, info) follows every update, with the parts of its loss as tensors ();
+    what it returns is ignored, and `raise StopIteration` ends learning. It may evaluate
+    in env itself: then a new episode begins. A given agent goes on where it stopped,
+    with its replay, random stream and optimizer, or with new ones of a new config.
+
+    Interrupted (Ctrl-C), it returns the agent as it is, unless the caller has it.
     """
-    agent = agent or new_agent(demos, config or Config())
-    numbers("an observation", demos.observations[0], *kind_of(agent.example))
+    given, agent = agent, agent or new_agent(demos, config)
     check_space(demos.action_space, agent.action_space)
-    if config:
+    if given and config:
         agent.configure(config)
-    c = agent.config
-    replay = Replay(agent.rows(demos), demos.starts, 0 if env is None else c.steps)
-    steps = play(env, lambda obs: agent.act(obs, greedy=False), c.seed, agent)
-    for number in tqdm(range(1, c.steps + 1), disable=None):
-        if env is not None:
-            replay.add(agent.rows(next(steps)))
-        info = agent.update(*replay.sample(c.batch_size, agent.generator))
-        if callback and np.array_equal(callback(number, info), False):
-            break
+    config, generator = agent.config, agent.generator
+    expert = agent.to_batch(demos.observations, demos.actions,
+                            demos.next_observations, demos.terminations)
+    expert = expert._replace(initial_obs=expert.obs[agent.tensor(demos.starts)])
+    replay, own_steps = agent.replay, agent.explore(env)  # offline, the latter is unused
+    try:
+        with threads(1 if agent.is_small() else None), closing(own_steps):
+            for step in progress(config.steps):
+                if env is not None:
+                    obs, action, next_obs, terminated, *_ = next(own_steps)
+                    replay.add(agent.to_batch([obs], [action], [next_obs], [terminated]))
+                batch, is_expert = replay.sample(expert, config.batch_size, generator)
+                info = agent.update(batch, is_expert)
+                if callback:
+                    callback(step, info)
+    except StopIteration:
+        pass
+    except KeyboardInterrupt:
+        if given:
+            raise
+        warnings.warn(f"interrupted after {agent.updates} updates", stacklevel=2)
     return agent
 
 
-def record(env, policy, episodes, seed, agent=None):
-    """A diary of whole episodes; policy: an observation (*obs) -> an action."""
-    require(episodes >= 1, "episodes", episodes, "1 or more")
-    env = make(env)
-    columns = zip(*play(env, policy, seed, agent, episodes))
-    return Demos(env.action_space, **dict(zip(COLUMNS, map(np.array, columns))))
+def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> Demos:
+    """Whole episodes of policy: an observation (*obs) -> an action."""
+    with make_env(env) as env:
+        table = zip(*rollout(env, policy, seed, episodes=episodes))
+        return Demos(env.action_space, *map(np.array, table), recorded=True)
 
 
-def evaluate(agent, env, episodes, seed):
-    """The returns (episodes,) of the policy's likeliest actions."""
-    return record(env, agent.act, episodes, seed, agent).returns()
+def evaluate(agent: Agent, env: gym.Env | str, episodes: int, seed: int) -> np.ndarray:
+    """The returns (episodes,) of the policy's mode."""
+    returns = np.zeros(episodes)
+    for step in rollout(env, agent.act, seed, agent, episodes):
+        returns[step.episode_ids] += step.rewards
+    return returns
 
 
-# ------------------------------------------------------- what this file did not make
+# ======================================================================================
+# Nothing below is needed to understand IQ-Learn: environments, demonstrations and files.
 
 
-def make(env):
-    """The environment of a name; one that stands already is left as it is."""
-    return gym.make(env) if isinstance(env, str) else env
+# --------------------------------------------------------------------- The environment
+class Step(NamedTuple):
+    """One step of an environment: a row of Demos, by the same names."""
+
+    observations: np.ndarray
+    actions: np.ndarray
+    next_observations: np.ndarray
+    terminations: bool
+    truncations: bool
+    rewards: float
+    episode_ids: int
 
 
-def play(env, policy, seed, agent=None, episodes=2**63):
-    """Steps, an episode after the other: the one place that resets and steps.
+RUNNING: dict[int, object] = {}  # id of an environment: the rollout that stepped it last
+TIME_LIMIT = 10_000  # steps of an episode, where the environment has no limit of its own
 
-    The first reset alone has a seed, as is usual in Gymnasium. Observations and actions
-    have to be like the agent's. Where another play stepped the environment in between,
-    a new episode begins. An environment that names no limit is cut after 10,000 steps.
+
+@contextmanager
+def make_env(env: gym.Env | str) -> Iterator[gym.Env]:
+    """An environment, perhaps by its name; then it is closed in the end."""
+    made = gym.make(env) if isinstance(env, str) else env
+    try:
+        if not isinstance(made, gym.Env):
+            raise ValueError(f"env is {type(made).__name__}; allowed: a gymnasium.Env, "
+                             "a single one rather than a vector, or its name")
+        yield made
+    finally:
+        if isinstance(env, str):
+            made.close()
+
+
+def has_time_limit(env: gym.Env) -> bool:
+    """Whether a wrapper truncates episodes."""
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, gym.wrappers.TimeLimit):
+            return True
+        env = env.env
+    return False
+
+
+def rollout(env: gym.Env | str, policy: Callable, seed: int, agent: Agent | None = None,
+            episodes: int | None = None) -> Iterator[Step]:
+    """Steps of policy, episode after episode (None: without end); they must fit agent.
+
+    Only the first reset is seeded. If another rollout steps the environment in between,
+    as an evaluation in a callback does, the episode is left and a new one begins.
     """
-    env = make(env)
-    me = object()
-    space = env.action_space
-    check_space(space, agent.action_space if agent else space)
-    limit = getattr(env.spec, "max_episode_steps", None) or 10_000
-    kind = agent and kind_of(agent.example)
-    see = lambda obs, step: numbers(
-        f"observation {step} of episode {episode}", obs, *kind)
-    for episode in range(episodes):
-        first = env.reset(seed=None if episode else seed)[0]
-        kind = kind or kind_of(first)  # it tells what the others have to be
-        obs = see(first, 0)
-        for step in range(1, limit + 1):
-            env.unwrapped.stepped_by = me
-            action = np.asarray(policy(obs.copy()))[()]  # a number where it is one
-            if isinstance(space, Box):
-                action = action.astype(space.dtype).clip(space.low, space.high)
-            require(action in space, "action", action, space)
-            seen, reward, terminated, truncated, _ = env.step(action.copy())
-            next_obs = see(seen, step)
-            ends = bool(terminated), bool(truncated) or step == limit
-            yield Step(obs, action, next_obs, *ends, np.float64(reward).item(), episode)
-            obs = next_obs
-            if any(ends) or env.unwrapped.stepped_by is not me:
-                break
+    if episodes is not None and episodes < 1:
+        raise ValueError(f"episodes is {episodes}; allowed: 1 or more")
+    this, example = object(), agent.example if agent else None
+    with make_env(env) as env:
+        check_space(env.action_space, agent.action_space if agent else env.action_space)
+        core, limit = id(env.unwrapped), None if has_time_limit(env) else TIME_LIMIT
+        for episode in count() if episodes is None else range(episodes):
+            obs, _ = env.reset(seed=None if episode else seed)
+            obs = check_observation(obs, example, f"observation 0 of episode {episode}")
+            example = obs if example is None else example
+            for step in count(1):
+                RUNNING[core] = this
+                action = cast_action(policy(obs.copy()), env.action_space)
+                next_obs, reward, terminated, truncated, _ = env.step(action.copy())
+                name = f"{step} of episode {episode}"
+                next_obs = check_observation(next_obs, example, f"observation {name}")
+                if step == limit and not (terminated or truncated):
+                    warnings.warn(f"episode {episode} is cut after {step} steps, since "
+                                  "the environment has no TimeLimit: wrap it in one")
+                done = bool(terminated), bool(truncated) or step == limit
+                yield Step(obs, action, next_obs, *done,
+                           check_reward(reward, f"reward {name}"), episode)
+                obs = next_obs
+                if any(done) or RUNNING[core] is not this:
+                    break
 
 
-def kind_of(obs):
-    """What observations have to be like: a numpy class of numbers, and a shape."""
-    array = numbers("observation", obs, np.number, np.shape(obs))
-    return array.dtype.type.__mro__[1], array.shape
+def check_observation(obs, example: np.ndarray | None, name: str) -> np.ndarray:
+    """A copy of one observation; ValueError unless an array of numbers like example."""
+    if isinstance(obs, (dict, tuple, str)) or np.ndim(obs) == 0:
+        raise ValueError(
+            f"{name} is {type(obs).__name__} {obs!r:.60}; allowed: one array of numbers. "
+            "Wrap the environment in gymnasium.wrappers.FlattenObservation, or MiniGrid "
+            "in minigrid.wrappers.ImgObsWrapper")
+    if example is None:
+        return check_array(name, obs, "biuf", np.shape(obs)).copy()
+    return check_like(name, [obs], example)[0].copy()
 
 
-def numbers(name, values, kind, shape):
-    """A copy of finite numbers of a numpy class and shape."""
-    array = np.asarray(values)  # not copied before it is known to be numbers
-    fits = (np.issubdtype(array.dtype, kind) and np.isrealobj(array)
-            and array.shape == shape and (abs(array) < np.float64(3e38)).all())
-    require(fits, name, f"{type(values).__name__} of {array.dtype} {array.shape}",
-            f"finite {kind.__name__} {shape}")
-    return array.copy()  # environments may change their own in place
-
-
-def bounds(space):
-    """The least and the greatest action; refuses a space that cannot be learned."""
-    if isinstance(space, Discrete) and space.start == 0:
-        return np.float64([0, space.n - 1])
-    plain = isinstance(space, Box) and len(space.shape) == 1 and space.dtype.kind == "f"
-    ends = np.float64([space.low, space.high] if plain else [0, 0])
-    width = ends[1] - ends[0]  # neither lost in rounding nor without end
-    require(((width <= 1e6) & (abs(ends) < 1e6 * width)).all(), "action space", space,
-            "told: Discrete from 0, or a Box of floats, one axis, up to 1e6 wide")
-    return ends
-
-
-def check_space(space, own):
-    """Refuse an action space that has other actions, or other bounds."""
-    require(np.array_equal(np.float32(bounds(space)), np.float32(bounds(own))),
-            "action space", space, own)
-
-
-def space_numbers(space):
-    """What files tell of an action space."""
+def cast_action(action, space: gym.Space) -> np.ndarray:
+    """One action in the space's dtype and, if it is continuous, within its bounds."""
+    action = np.asarray(action)
     if isinstance(space, Box):
-        return {"action_low": space.low, "action_high": space.high}
-    return {"n_actions": space.n}
+        action = action.astype(space.dtype).clip(space.low, space.high)
+    elif action.ndim == 0:
+        action = action[()]  # a number, as spaces sample it
+    if action not in space:
+        raise ValueError(f"the policy's action is {action!r}; allowed: one of {space}")
+    return action
 
 
-def space_of(data):
+def check_reward(reward, name: str) -> float:
+    """One finite number, whatever holds it."""
+    if np.size(reward) != 1:
+        raise ValueError(f"{name} is {reward}, {np.size(reward)} numbers; allowed: one. "
+                         "Wrap the environment so that it weighs and adds them")
+    return float(check_array(name, reward, "biuf", np.shape(reward)).item())
+
+
+def encode_actions(actions, space: gym.Space, rows: int) -> np.ndarray:
+    """Actions of the environment, checked -> as in Batch; each may be flat."""
+    actions = np.asarray(actions)
+    if actions.size == rows * math.prod(space.shape):
+        actions = actions.reshape(rows, *space.shape)
+    actions = check_actions(actions, space, rows)
+    if isinstance(space, Discrete):
+        return actions.astype(np.int64) - int(space.start)
+    low, high = action_bounds(space)
+    unit = 2 * (actions.reshape(rows, -1).astype(np.float64) - low) / (high - low) - 1
+    return unit.astype(np.float32)
+
+
+def decode_actions(actions: np.ndarray, space: gym.Space) -> np.ndarray:
+    """Actions as in Batch -> of the environment, (B, *action)."""
+    if isinstance(space, Discrete):
+        return (actions + space.start).astype(space.dtype)
+    low, high = action_bounds(space)
+    actions = actions.astype(np.float64)  # so that both bounds are met exactly
+    actions = (low * (1 - actions) + high * (1 + actions)) / 2
+    return actions.reshape(-1, *space.shape).astype(space.dtype)
+
+
+def action_bounds(space: gym.Space) -> np.ndarray:
+    """The lowest and the highest action (2, A); ValueError for what can't be learned."""
+    if isinstance(space, Discrete):
+        return np.float64([[space.start], [space.start + space.n - 1]])
+    if not isinstance(space, Box):
+        reason = "if it is made of several choices, number their combinations"
+    elif space.dtype.kind != "f":
+        reason = "of floats: number its actions, or round floats in a wrapper"
+    else:
+        low, high = bounds = np.float64([space.low, space.high]).reshape(2, -1)
+        width = high - low  # neither lost in rounding nor without end
+        if len(width) and ((width <= 1e6) & (abs(bounds) < 1e6 * width)).all():
+            return bounds
+        reason = "with finite bounds up to 1e6 apart: gymnasium.wrappers.RescaleAction"
+    raise ValueError(
+        f"action space is {space}; allowed: a Discrete, or a Box of floats ({reason})")
+
+
+def check_actions(actions, space: gym.Space, rows: int) -> np.ndarray:
+    """Actions (rows, *action) as an array; ValueError unless all lie in the space."""
+    low, high = action_bounds(space).reshape(2, *space.shape)
+    kinds = "iu" if isinstance(space, Discrete) else "iuf"
+    actions = check_array("actions", actions, kinds, (rows, *space.shape))
+    slack = 1e-6 * (high - low)
+    outside = np.argwhere((actions < low - slack) | (actions > high + slack))
+    if len(outside):
+        row = outside[0][0]
+        raise ValueError(f"actions[{row}] is {actions[row]}; allowed: one of {space}")
+    return actions
+
+
+def check_space(space: gym.Space, own: gym.Space) -> None:
+    """Refuse an action space that has other actions, or other bounds, than the own."""
+    bounds, own_bounds = np.float32(action_bounds(space)), np.float32(action_bounds(own))
+    if (space.shape, type(space)) != (own.shape, type(own)) or (bounds != own_bounds).any():
+        raise ValueError(f"the environment's action space is {space}; allowed: {own}, "
+                         "that of the demonstrations")
+
+
+def space_to_dict(space: gym.Space) -> dict[str, Any]:
+    """What files keep of an action space."""
+    if isinstance(space, Discrete):
+        return {"n_actions": int(space.n)} | (
+            {"start": int(space.start)} if space.start else {})
+    return {"action_low": space.low, "action_high": space.high}
+
+
+def space_from_dict(data) -> gym.Space | None:
     """The action space that a file tells, or None."""
     if "n_actions" in data:
-        return Discrete(int(data["n_actions"]))
+        start = int(data["start"]) if "start" in data else 0
+        return Discrete(int(data["n_actions"]), start=start)
     if "action_low" in data:
         low = np.asarray(data["action_low"])
-        return Box(low, np.asarray(data["action_high"]), dtype=low.dtype)
+        return Box(low, np.asarray(data["action_high"]), dtype=low.dtype.type)
+    return None
 
 
-# ------------------------------------------------------------------------------- data
-
-COLUMNS = {"observations": np.number, "actions": np.number,
-           "next_observations": np.number, "terminations": bool,
-           "truncations": bool, "rewards": np.number, "episode_ids": np.integer}
-NEEDED = [*COLUMNS][:5]
-Step = namedtuple("Step", COLUMNS, defaults=[None] * 3)  # one row of these
-
-
+# ---------------------------------------------------------------------- Demonstrations
+@dataclass(eq=False)
 class Demos:
     """An expert's N transitions in order of time, checked on entry (ValueError).
 
-    observations, next_observations (N, *obs), the true ones, never those of a reset;
-    actions (N,) whole numbers, or (N, A) in the environment's own units; terminations
-    (N,) bool, s' is terminal; truncations (N,) bool, stopped at s' by a limit from
-    outside; rewards (N,), optional, for reports: learning never reads them;
-    episode_ids (N,), optional: else ends tell the episodes apart.
-    starts (N,) bool marks the first rows of episodes.
+    Where both flags are True, the state is terminal and a limit fell on it by chance.
     """
 
-    def __init__(self, /, action_space, **columns):
-        absent = [name for name in NEEDED if columns.get(name) is None]
-        require(not absent, f"{absent} absent: the table", [*columns], NEEDED)
-        low, high = bounds(action_space)
-        shape = kind_of(columns["observations"])[1]
-        require(len(shape) > 1 and all(shape), "observations' shape", shape, "(N, ...)")
-        kinds = COLUMNS if low.ndim else COLUMNS | {"actions": np.integer}
-        shapes = {"actions": shape[:1] + low.shape, "observations": shape,
-                  "next_observations": shape}
-        table = {x: numbers(x, columns[x], kinds[x], shapes.get(x, shape[:1]))
-                 for x in COLUMNS if columns.get(x) is not None}
-        ends = (table["terminations"] | table["truncations"])[:-1]
-        follows = (table["observations"][1:] == table["next_observations"][:-1]).all(
-            axis=tuple(range(1, len(shape))))
-        table.setdefault("episode_ids", np.append(0, (ends | ~follows).cumsum()))
-        self.action_space = action_space
-        self.columns = table
-        vars(self).update(dict.fromkeys(COLUMNS) | table)
-        self.starts = np.append(True, np.diff(self.episode_ids) != 0)
-        outside = abs(self.actions - self.actions.clip(low, high)) > 1e-6 * (high - low)
-        require(not outside.any(), "an action", self.actions[outside][:1], action_space)
-        runs_on = ends & follows
-        if runs_on.any():
-            warnings.warn(f"the end of row {runs_on.argmax()} begins the next "
-                          "episode: is it that of a reset?", stacklevel=2)
-        x = self.observations[:1000]  # enough to tell, and little memory
-        lost = (abs(np.float32(x) - x) * (x != x[0])).max(0) > 0.001 * x.std(0)
-        if lost.any():
-            warnings.warn(f"observations {x[0][lost]} differ too little for float32, "
-                          "as agents see them: subtract an origin", stacklevel=2)
+    action_space: gym.Space
+    observations: np.ndarray  # (N, *obs)
+    actions: np.ndarray  # (N,) whole numbers, or (N, *action), in the environment's units
+    next_observations: np.ndarray  # (N, *obs), the true ones, not those of a reset
+    terminations: np.ndarray  # (N,) bool: the next state is terminal
+    truncations: np.ndarray  # (N,) bool: cut off there, as by a time limit
+    rewards: np.ndarray | None = None  # (N,), for reports: learning never reads them
+    episode_ids: np.ndarray | None = None  # (N,); an end begins a new episode anyway
+    recorded: InitVar[bool] = False  # by record itself: no warning about resets
 
-    def __len__(self):
+    def __post_init__(self, recorded: bool) -> None:
+        shape = np.shape(self.observations)
+        if len(shape) < 2 or 0 in shape:
+            raise ValueError(f"observations have shape {shape}; allowed: (N, ...)")
+        n = shape[0]
+        expected = {"observations": ("biuf", shape), "next_observations": ("biuf", shape),
+                    "terminations": ("b", (n,)), "truncations": ("b", (n,)),
+                    "rewards": ("biuf", (n,)), "episode_ids": ("iu", (n,))}
+        for name, column in self.columns.items():
+            column = (check_actions(column, self.action_space, n) if name == "actions"
+                      else check_array(name, column, *expected[name]))
+            setattr(self, name, column.copy())
+        ended = (self.terminations | self.truncations)[:-1]
+        follows = (self.observations[1:] == self.next_observations[:-1]).reshape(
+            n - 1, -1).all(axis=1)
+        new = ~follows if self.episode_ids is None else np.diff(self.episode_ids) != 0
+        self.starts = np.append(True, new | ended)  # (N,) bool: first of an episode
+        self.episode_ids = np.cumsum(self.starts) - 1
+        if (ended & follows).any() and not recorded:
+            row = np.argmax(ended & follows)
+            warnings.warn(f"next_observations[{row}] ends an episode and begins the next "
+                          "one: is it that of a reset?", stacklevel=3)
+        self.warn_of_time_limits()
+        self.warn_of_float32()
+
+    def warn_of_time_limits(self) -> None:
+        """Warn where all episodes are told terminated at one and the same length."""
+        last = np.append(self.starts[1:], True)
+        lengths = np.diff(np.flatnonzero(np.append(self.starts, True)))
+        if len(lengths) > 1 and lengths[0] > 1 and (lengths == lengths[0]).all():
+            if (self.terminations & ~self.truncations)[last].all():
+                warnings.warn(
+                    f"all {len(lengths)} episodes terminate after {lengths[0]} steps. Is "
+                    "that a time limit? Then say truncations, not terminations",
+                    stacklevel=4)
+
+    def warn_of_float32(self) -> None:
+        """Warn of inputs whose differences float32, as networks see them, would lose."""
+        x = self.observations[:1000]  # enough to tell
+        lost = (abs(np.float32(x) - x) * (x != x[0])).max(0) > 0.001 * x.std(0)
+        lost &= ~(abs(abs(x) - 1.0) < 1e-3).all(0)  # cosines and quaternions may rest
+        if lost.any():
+            place = tuple(np.argwhere(lost)[0])
+            warnings.warn(
+                f"observations[:, {', '.join(map(str, place))}], as {x[0][place]}, differ "
+                "by too little for float32: subtract an origin", stacklevel=4)
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The arrays that there are, by name."""
+        return {x: getattr(self, x) for x in Step._fields if getattr(self, x) is not None}
+
+    def __len__(self) -> int:
         return len(self.observations)
 
-    def returns(self):
-        """The sum of rewards of each episode (E,); NaN where rewards are unknown."""
-        rewards = np.nan * self.starts if self.rewards is None else self.rewards
+    def returns(self) -> np.ndarray:
+        """The sum of rewards of each episode (E,); NaN where they are unknown."""
+        rewards = np.full(len(self), np.nan) if self.rewards is None else self.rewards
         return np.add.reduceat(rewards, np.flatnonzero(self.starts), dtype=float)
 
-    def keep(self, rows):
+    def keep(self, rows: np.ndarray) -> Demos:
         """The rows where a mask (N,) is True."""
-        return Demos(self.action_space, **{x: y[rows] for x, y in self.columns.items()})
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # said when the whole was made
+            return Demos(self.action_space, **columns)
 
-    def take(self, episodes):
+    def take(self, episodes: int) -> Demos:
         """The first episodes."""
-        there = self.starts.sum()
-        require(1 <= episodes <= there, "episodes", episodes, f"1 to {there}")
-        return self.keep(self.starts.cumsum() <= episodes)
+        known = self.starts.sum()
+        if not 1 <= episodes <= known:
+            raise ValueError(f"episodes is {episodes}; allowed: 1 to {known}")
+        return self.keep(self.episode_ids < episodes)
 
-    def subsample(self, every):
+    def subsample(self, every: int) -> Demos:
         """Rows 0, every, 2 every ... of each episode, so that its first state stays."""
-        require(every >= 1, "subsample", every, "1 or more")
-        first = np.flatnonzero(self.starts)[self.starts.cumsum() - 1]
+        if every < 1:
+            raise ValueError(f"subsample is {every}; allowed: 1 or more")
+        first = np.flatnonzero(self.starts)[self.episode_ids]
         return self.keep((np.arange(len(self)) - first) % every == 0)
 
     @classmethod
-    def from_episodes(cls, observations, actions, terminated, action_space,
-                      rewards=None):
-        """A diary from lists with an entry for each episode, of T actions say.
+    def from_episodes(cls, observations: list, actions: list, terminated: list,
+                      action_space: gym.Space, rewards: list | None = None) -> Demos:
+        """From lists with an entry for each episode, of T actions say.
 
         observations (T + 1, *obs), the last one where the episode stopped; actions (T,)
-        or (T, A); rewards (T,); terminated: whether the last state is terminal, rather
-        than a limit from outside: for each one bool, or T of which the last counts.
+        or (T, *action); rewards (T,); terminated: whether the last state is terminal,
+        rather than a limit from outside: one bool, or (T,) of which the last counts.
         """
+        lists = {"observations": observations, "actions": actions,
+                 "terminated": terminated} | ({"rewards": rewards} if rewards else {})
+        for name, entries in lists.items():
+            if np.ndim(entries) == 0 or len(entries) != len(actions) or not len(actions):
+                raise ValueError(f"{name} is {entries!r:.60}; allowed: a list with an "
+                                 "entry for each episode, one or more")
         lengths = [len(x) for x in actions]
-        rows = [len(x) - 1 for x in observations]
-        require(rows and rows == lengths, "rows of observations less 1", rows, lengths)
-        join = np.concatenate
-        last = join([np.arange(1, n + 1) == n for n in rows])
-        ended = np.repeat([bool(np.ravel(x)[-1]) for x in terminated], rows)
-        return cls(
-            action_space, observations=join([x[:-1] for x in observations]),
-            actions=join(actions), terminations=last & ended,
-            next_observations=join([x[1:] for x in observations]),
-            truncations=last & ~ended,
-            rewards=None if rewards is None else join(rewards))
+        for i, (obs, length) in enumerate(zip(observations, lengths)):
+            if len(obs) != length + 1:
+                raise ValueError(
+                    f"episode {i} has {len(obs)} observations and {length} actions; "
+                    "allowed: one observation more. If the last one, where the episode "
+                    "stopped, is unknown, leave out the last action")
+        last = np.concatenate([np.arange(n) == n - 1 for n in lengths])
+        ended = np.repeat([bool(np.ravel(x)[-1]) for x in terminated], lengths)
+        return cls(action_space,
+                   np.concatenate([x[:-1] for x in observations]),
+                   np.concatenate(actions),
+                   np.concatenate([x[1:] for x in observations]),
+                   last & ended, last & ~ended,
+                   np.concatenate(rewards) if rewards else None)
 
-    def save(self, path):
+    def save(self, path) -> None:
         """Write an .npz without pickles, whole or not at all."""
-        space = space_numbers(self.action_space)
-        write(path, lambda part: np.savez(part, **self.columns, **space))
+        with whole_file(path) as file:
+            np.savez(file, **self.columns, **space_to_dict(self.action_space))
 
     @classmethod
-    def load(cls, path, action_space=None):
+    def load(cls, path, action_space: gym.Space | str | None = None) -> Demos:
         """Read an .npz; action_space, or an environment's name, where it tells none."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                data = {x: file[x] if x in COLUMNS else x for x in file}
-                own = space_of(file)
-        except Exception as error:  # for bad bytes numpy and zipfile raise many
-            require(False, f"diary {path}", type(error).__name__, "an .npz of arrays")
+                names = [*file]
+                columns = {name: file[name] for name in Step._fields if name in names}
+                own = space_from_dict(file)
+        except Exception as error:  # numpy and zipfile have many for bad files
+            raise ValueError(f"{path} is no .npz of arrays ({one_line(error)})") from None
+        absent = [name for name in Step._fields[:5] if name not in columns]
+        if absent:
+            raise ValueError(f"{path} has no {absent}; it has {names}")
         if isinstance(action_space, str):
-            action_space = make(action_space).action_space
-        check_space(own or action_space, action_space or own)
-        return cls(**data | {"action_space": action_space or own})
+            with make_env(action_space) as env:
+                action_space = env.action_space
+        if own is None and action_space is None:
+            raise ValueError(f"{path} tells no action space: pass action_space=...")
+        check_space(action_space or own, own or action_space)
+        return cls(action_space or own, **columns)
 
 
 class Replay:
-    """The diary's rows and, behind them, room for the learner's own."""
+    """The learner's own transitions; it grows as they come."""
 
-    def __init__(self, diary, starts, room):
-        self.columns = [torch.cat([x, x.new_zeros(room, *x.shape[1:])])
-                        for x in diary[:-1]]
-        self.first = diary.obs[starts]
-        self.expert = self.count = len(starts)
+    def __init__(self) -> None:
+        self.size, self.columns = 0, []
 
-    def add(self, row):
-        """Keep a step of the learner's."""
+    def add(self, row: Batch) -> None:
+        """Keep a transition, a Batch of one row."""
+        if not self.columns:
+            self.columns = list(row[:4])
+        elif self.size == len(self.columns[0]):
+            self.columns = [torch.cat([x, torch.empty_like(x)]) for x in self.columns]
         for column, x in zip(self.columns, row):
-            column[self.count] = x
-        self.count += 1
+            column[self.size] = x[0]
+        self.size += 1
 
-    def sample(self, size, generator):
-        """A Batch of size rows of the diary, and of the learner's if any; is_expert."""
-        parts = (0, self.expert), (self.expert, self.count)
-        rows = torch.cat([
-            torch.randint(*part, (size,), generator=generator, device=generator.device)
-            for part in parts if part[0] < part[1]])
-        return Batch(*(x[rows] for x in self.columns), self.first), rows < self.expert
+    def sample(self, expert: Batch, size: int,
+               generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """size transitions of the expert's and, if any, of the learner's; is_expert."""
+        def draw(columns, known):
+            rows = torch.randint(known, (size,), generator=generator,
+                                 device=generator.device)
+            return [column[rows] for column in columns]
+        columns = draw(expert[:4], len(expert.obs))
+        if self.size:
+            own = draw(self.columns, self.size)
+            columns = [torch.cat(pair) for pair in zip(columns, own)]
+        is_expert = torch.arange(len(columns[0]), device=generator.device) < size
+        return Batch(*columns, expert.initial_obs), is_expert
 
 
-# --------------------------------------------------------------- files, elders, main
+# -------------------------------------------------------------------- Arrays and files
+def check_array(name: str, values, kinds: str, shape: tuple) -> np.ndarray:
+    """values as an array of finite numbers; ValueError for another dtype.kind or shape.
+
+    It isn't a copy, unless the byte order is not the machine's.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"{name}: {error}") from None
+    if array.dtype.kind not in kinds or array.shape != shape:
+        words = {"b": "bool", "iu": "whole numbers"}.get(kinds, "numbers")
+        raise ValueError(f"{name} has dtype {array.dtype} and shape {array.shape}; "
+                         f"allowed: {words}, {shape}")
+    if array.dtype.kind == "f":
+        bad = np.argwhere(~(abs(array) < np.float64(3e38)))  # float32 ends there
+        if len(bad):
+            place = tuple(bad[0].tolist())
+            raise ValueError(f"{name}{[*place]} is {array[place]}; allowed: finite "
+                             "numbers. Leave out its episode, or fill it in")
+    return array.astype(native(array.dtype), copy=False)
 
 
-def write(path, put):
-    """Let put(path) write a file, whole or not at all."""
+def check_like(name: str, values, example: np.ndarray, rows: int | None = None):
+    """Observations (rows, *obs) as an array; ValueError unless they are like example."""
+    rows = len(values) if rows is None else rows
+    array = check_array(name, values, "biuf", (rows, *example.shape))
+    if (array.dtype == np.uint8) != (example.dtype == np.uint8):
+        raise ValueError(f"{name} have dtype {array.dtype}, the demonstrations' have "
+                         f"{example.dtype}: bytes and other numbers don't mix")
+    return array
+
+
+def native(dtype: np.dtype) -> np.dtype:
+    """A dtype in the machine's own byte order."""
+    return dtype.newbyteorder("=")
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+@contextmanager
+def whole_file(path) -> Iterator[Any]:
+    """A file to write, which takes its place only once it is whole."""
     path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"{path} is no file that can be replaced")
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
-        part = f"{folder}/part.npz"  # numpy would add the ending
-        put(part)
-        os.replace(part, path)
+        with open(f"{folder}/part", "wb") as file:
+            yield file
+        os.replace(f"{folder}/part", path)
 
 
-def load(path, **networks):
-    """A checkpoint's agent, on the CPU; a user's own networks are given again."""
+def write_agent(agent: Agent, path) -> None:
+    """Write what load reads, without pickled code."""
+    space = space_to_dict(agent.action_space)
+    state = {"config": asdict(agent.config) | {"device": "cpu"},
+             "space": {name: torch.as_tensor(x) for name, x in space.items()},
+             "dtype": agent.example.dtype.name, "own_networks": agent.own_networks,
+             "weights": agent.state_dict()}
+    with whole_file(path) as file:
+        torch.save(state, file)
+
+
+def load(path, **networks: nn.Module) -> Agent:
+    """A saved agent, on the CPU; networks of the user's own have to be given again."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        told = [state["example"], *state["space"].values()]
-        count = sum(x.numel() for x in told)
-        require(count <= os.path.getsize(path), "numbers", count, "what the file holds")
-        first = argparse.Namespace(
-            observations=[told[0].numpy()], action_space=space_of(state["space"]))
-        agent = new_agent(first, Config(**state["config"]), **networks)
-        for name, own in agent.state_dict().items():
-            got = state["weights"][name].dtype
-            require(got == own.dtype, name, got, own.dtype)
-        agent.load_state_dict(state["weights"])
-    except Exception as error:  # for bad bytes torch and pickle raise many
-        require(False, f"checkpoint {path}", repr(error), "an agent that was saved")
+        weights, own = state["weights"], state["own_networks"]
+        if sum(x.numel() for x in weights.values()) > os.path.getsize(path):
+            raise ValueError("it tells of more weights than it holds")
+        missing = [f"{name}=..." for name in own if networks.get(name) is None]
+        if missing:
+            raise ValueError(f"pass its own networks: load(path, {', '.join(missing)})")
+        config, space = Config(**state["config"]), space_from_dict(state["space"])
+        example = np.zeros(weights["obs_scale"].shape, state["dtype"])
+        agent = agent_class(space, config)(example, space, config, **networks)
+        for name, tensor in agent.state_dict().items():
+            if weights[name].dtype != tensor.dtype or not weights[name].isfinite().all():
+                raise ValueError(f"{name} is not finite, or not {tensor.dtype}")
+        agent.load_state_dict(weights)
+    except Exception as error:  # torch and pickle have many for bad files
+        raise ValueError(f"{path} is no saved agent ({one_line(error)})") from None
+    agent.updates = 1  # the target network is its own already
     return agent
 
 
-def elder(env_id):
-    """The built-in expert of CartPole-v1 or Pendulum-v1: obs (*obs) -> action."""
+# ------------------------------------------------------------------- Parts of an agent
+def check_config(config: Config) -> None:
+    """ValueError for a field that can't be; numpy's numbers become Python's."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, np.generic):  # checkpoints hold Python's types only
+            object.__setattr__(config, field.name, value.item())
+    for name, choices in CHOICES.items():
+        value = getattr(config, name)
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}; allowed: {[*choices]}")
+    for name, (low, high) in RANGES.items():
+        value, words = getattr(config, name), WORDS.get(name, [])
+        is_number = type(value) in (int, type(low))
+        if not (low <= value <= high if is_number else value in words):
+            kind = "a whole number" if type(low) is int else "a number"
+            also = f", or {words}" if words else ""
+            raise ValueError(f"{name} is {value!r} ({type(value).__name__}); allowed: "
+                             f"{kind} from {low} to {high}{also}")
+    try:
+        torch.ones(1, device=config.device).item()
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(f"device is {config.device!r}, which PyTorch can't use here "
+                         f"({one_line(error)}); 'cpu' always works") from None
+
+
+def agent_class(action_space: gym.Space, config: Config) -> type[Agent]:
+    if isinstance(action_space, Discrete):
+        return SoftQ
+    return SoftNAF if config.continuous == "naf" else SoftActorCritic
+
+
+def make_network(name: str, network: nn.Module | None, outputs: int, hidden: int,
+                 *inputs: tuple) -> nn.Module:
+    """A copy of the user's network, or an MLP, after a trial; inputs: a row's shapes."""
+    row = [torch.zeros(1, *x, dtype=torch.float32, device="cpu") for x in inputs]
+    if network is None:
+        inputs = sum(x.numel() for x in row)
+        if hidden * (inputs + hidden) > 2**25:
+            raise ValueError(
+                f"{inputs} inputs and {hidden} hidden units make an MLP of over {2**25} "
+                f"weights: pass a network of your own ({name}=...)")
+        network = MLP(inputs, hidden, outputs)
+    network = copy.deepcopy(network).to("cpu", torch.float32).eval()
+    with torch.no_grad():
+        shape = tuple(network(*row).shape)
+    if shape != (1, outputs):
+        raise ValueError(
+            f"{name}'s output for one row has shape {shape}; allowed: {(1, outputs)}")
+    return network
+
+
+def input_scale(observations: np.ndarray) -> np.ndarray:
+    """The root mean square of each input in the demonstrations, (*obs); 1 where it is 0.
+
+    Without a shift, so that what they never showed is no farther away than it is. Bytes
+    share one unit, and one scale.
+    """
+    parts = np.array_split(observations, len(observations) // 100 + 1)  # spares memory
+    total = sum(np.square(part, dtype=np.float64).sum(0) for part in parts)
+    scale = np.sqrt(total / len(observations))
+    if observations.dtype == np.uint8:
+        scale = np.full_like(scale, np.sqrt(np.square(scale).mean()))
+    return np.where(scale > 0, scale, 1.0)
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Compute on a number of threads, then on as many as before."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(number or before)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def progress(steps: int) -> Iterator[int]:
+    """1 to steps, with a bar in terminals and notebooks, or now and then a line."""
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+        return iter(tqdm(range(1, steps + 1)))
+    line = "{n_fmt} of {total_fmt} updates in {elapsed}, {remaining} to go\n"
+    return iter(tqdm(range(1, steps + 1), bar_format=line, delay=30, mininterval=30,
+                     maxinterval=60))
+
+
+# ------------------------------------------------------------------------ Command line
+def scripted_expert(env_id: str) -> Callable:
+    """The built-in expert of CartPole-v1 or Pendulum-v1, obs (*obs) -> action."""
     rng = np.random.default_rng(0)
 
-    def cartpole(obs):  # push where the pole falls, drawn softly: so the cart wanders
+    def cartpole(obs):  # push where the pole falls; at random, so that the cart wanders
         return int(rng.random() < 1 / (1 + np.exp(-obs @ [1.5, 4.0, 50.0, 10.0])))
 
-    def pendulum(obs):  # swing to the energy of standing still on top; there, balance
+    def pendulum(obs):  # swing to the energy of standing upright; there, balance
         cos, sin, speed = obs
-        return [-8 * sin - 2 * speed if cos > 0.9
-                else (15 - 15 * cos - speed**2 / 2) * np.copysign(1, speed)]
+        if cos > 0.9:
+            return [-8 * sin - 2 * speed]
+        return [(15 - 15 * cos - speed**2 / 2) * np.copysign(1, speed)]
 
-    elders = {"CartPole-v1": cartpole, "Pendulum-v1": pendulum}
-    require(env_id in elders, "environment with an elder", env_id, [*elders])
-    return elders[env_id]
+    experts = {"CartPole-v1": cartpole, "Pendulum-v1": pendulum}
+    if env_id not in experts:
+        raise ValueError(f"no expert is built in for {env_id}, only for {[*experts]}: "
+                         "pass demonstrations (--demos)")
+    return experts[env_id]
 
 
-def run(args):
-    """A diary, learning and the hunt, as a report."""
-    config = Config(steps=args.steps, seed=args.seed)
-    env = make(args.env)
-    demos = (Demos.load(args.demos, env.action_space) if args.demos
-             else record(env, elder(args.env), args.episodes or 1, args.seed))
-    if args.episodes is not None:
-        demos = demos.take(args.episodes)
-    expert = demos.returns().mean()
-    demos = demos.subsample(args.subsample)
-    agent = new_agent(demos, config)
-    env.action_space.seed(args.seed)
-    fresh = args.seed ^ 1_000_000  # starts that nobody has seen
-    chance = record(env, lambda obs: env.action_space.sample(), 20, fresh, agent)
-    open(args.out or os.devnull, "ab").close()  # fail now, not after hours of learning
-    start = time.monotonic()
-    try:
-        learn(demos, env if args.online else None, agent=agent)
-    finally:  # interrupted, too
-        if args.out and agent.optimizer.state:  # it has learned something
-            agent.save(args.out)
-    seconds = time.monotonic() - start
-    returns = evaluate(agent, env, 20, fresh)
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Demonstrations, learning and evaluation, as a report."""
+    config = Config(**{"steps": args.steps, "seed": args.seed} | dict(args.set))
+    if args.out:
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.realpath(args.out))):
+            pass  # fail now, not after hours of learning
+    with make_env(args.env) as env:
+        if args.demos:
+            demos = Demos.load(args.demos, env.action_space)
+        else:
+            expert = scripted_expert(args.env)
+            demos = record(env, expert, args.episodes or 1, config.seed)
+        demos = demos if args.episodes is None else demos.take(args.episodes)
+        expert_return = demos.returns().mean()
+        demos = demos.subsample(args.subsample)
+        agent = new_agent(demos, config)
+        env.action_space.seed(config.seed)
+        fresh = config.seed ^ 1_000_000  # episodes that nobody has seen
+        chance = record(env, lambda obs: env.action_space.sample(), 20, fresh)
+        start = time.perf_counter()
+        try:
+            learn(demos, env if args.online else None, agent=agent)
+        finally:  # also when interrupted
+            if args.out and agent.updates:
+                agent.save(args.out)
+        seconds = time.perf_counter() - start
+        returns = evaluate(agent, env, 20, fresh)
     return {"env": args.env, "mode": "online" if args.online else "offline",
             "demos_transitions": len(demos),
-            "expert_return": None if np.isnan(expert) else expert,
+            "expert_return": None if np.isnan(expert_return) else expert_return,
             "random_return": chance.returns().mean(),
             "return_mean": returns.mean(), "return_std": returns.std(),
-            "updates": config.steps,
-            "env_steps": config.steps * args.online, "seconds": seconds,
-            "updates_per_second": config.steps / seconds}
+            "updates": config.steps, "env_steps": config.steps * args.online,
+            "seconds": seconds, "updates_per_second": config.steps / seconds}
 
 
-def main(argv=None):
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line."""
+
+    def error(self, message):
+        self.exit(2, f"iq.py: {message}\n")
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """FIELD=VALUE, a field of Config."""
+    name, _, value = text.partition("=")
+    names = [field.name for field in fields(Config)]
+    if name not in names or not value:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; allowed: FIELD=VALUE with a field of {names}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value  # a word
+
+
+def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser("iq.py", argparse.SUPPRESS, "Learn from a diary.")
-    flag = parser.add_argument
-    flag("env", nargs="?", default="CartPole-v1", help="environment to hunt in")
-    flag("--demos", metavar="F.npz", help="diary; without one, the elder writes it")
-    flag("--episodes", type=int, help="of the diary; of the elder, 1")
-    flag("--subsample", type=int, default=1, help="take every K-th row of an episode")
-    flag("--online", action="store_true", help="learn in the environment too")
-    flag("--steps", type=int, default=Config.steps, help="updates")
-    flag("--seed", type=int, default=0)
-    flag("--out", metavar="agent.pt", help="file for the agent")
-    flag("--json", action="store_true", help="print one JSON object")
+    parser = Parser("iq.py", description="IQ-Learn from demonstrations.")
+    add = parser.add_argument
+    add("env", nargs="?", default="CartPole-v1", help="environment to evaluate in")
+    add("--demos", metavar="F.npz", help="demonstrations (default: the built-in expert)")
+    add("--episodes", type=int, help="demonstrations to use (all; 1 of the expert)")
+    add("--subsample", type=int, default=1, help="use every K-th transition")
+    add("--online", action="store_true", help="learn from own steps, too")
+    add("--steps", type=int, default=Config.steps, help="updates")
+    add("--seed", type=int, default=0)
+    add("--set", type=setting, action="append", default=[], metavar="FIELD=VALUE",
+        help="set any field of Config, as hidden=256")
+    add("--out", metavar="agent.pt", help="where to save the agent")
+    add("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
-    torch.set_num_threads(1)  # networks this small only lose by more
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         print(json.dumps(run(args), indent=None if args.json else 2))
-    except (ValueError, OSError, ImportError, gym.error.Error) as error:
-        parser.error(" ".join(str(error).split()))  # one line on stderr, exit status 2
+    except KeyboardInterrupt:
+        parser.exit(130, "iq.py: interrupted\n")
+    except (ValueError, OSError, ImportError, RuntimeError, gym.error.Error) as error:
+        parser.error(" ".join(str(error).split()))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ EXTRA = "#c0669a"  # for a fifth thing
 COLORS = {"expert": EXPERT, "learner": LEARNER, "clone": CLONE, "random": RANDOM}
 LINES = {"expert": (0, (6, 2)), "learner": "-", "clone": (0, (6, 2, 1, 2)),
          "random": (0, (1, 1.5))}
+NAMES = {"expert": "Ugg", "learner": "Grok", "clone": "the clone", "random": "chance"}
 DASHES = {"expert": [8, 4], "clone": [8, 4, 2, 4], "random": [2, 3]}  # on a canvas
 MARKERS = {"expert": "^", "learner": "o", "clone": "s", "random": "x"}
 INK = "#0a0b0c"  # replaced by the page's text colour in show()
@@ -95,12 +96,12 @@ def curves(ax, x, runs, who: str, label: str | None = None, **style) -> None:
     """The mean of runs (seeds, points) as a line, their least and greatest as a band."""
     runs, style = np.atleast_2d(runs), _style(who, style)
     ax.fill_between(x, runs.min(0), runs.max(0), color=style["color"], alpha=0.18, lw=0)
-    ax.plot(x, runs.mean(0), label=label or who, **style)
+    ax.plot(x, runs.mean(0), label=label or NAMES.get(who, who), **style)
 
 
 def level(ax, y: float, who: str, label: str | None = None, **style) -> None:
     """A horizontal line: what someone who doesn't learn gets."""
-    ax.axhline(y, label=label or who, **_style(who, style))
+    ax.axhline(y, label=label or NAMES.get(who, who), **_style(who, style))
 
 
 def _style(who, style):
@@ -164,45 +165,45 @@ def table(rows: list[dict], caption: str = "", digits: int = 3) -> None:
 
 
 # --------------------------------------------------------------- things a reader moves
-
-_WIDGET_CSS = """<style>
-.cave-box{border:1px solid rgba(128,128,128,.5);border-radius:.5rem;padding:.8rem;margin:1rem 0;
- max-width:640px;color:inherit}
-.cave-box label{display:grid;grid-template-columns:minmax(5.5rem,auto) 1fr 4rem;gap:.5rem;
- align-items:center;margin:.25rem 0}
-.cave-box input[type=range]{width:100%;min-width:0;accent-color:#2382c8}
-.cave-box output{font-variant-numeric:tabular-nums;text-align:right}
-.cave-box canvas{display:block;width:100%;height:auto}
-.cave-box button{font:inherit;color:inherit;background:transparent;border:1px solid currentColor;
- border-radius:.3rem;padding:.2rem .8rem;margin-right:.5rem;cursor:pointer}
-.cave-box .cave-row{margin-top:.6rem;display:flex;gap:.5rem;align-items:center;flex-wrap:wrap}
-.cave-box table{margin:.5rem 0;width:100%;display:table!important}
-.cave-box td,.cave-box th{padding:.15rem .4rem;text-align:left;color:inherit;background:transparent}
-.cave-box td.n,.cave-box th.n{text-align:right;font-variant-numeric:tabular-nums}
-.cave-box svg{display:block;width:100%;height:auto}
-</style>"""
+#
+# Their JavaScript is _static/cave.js, their look _static/widget.css. Every output carries
+# both files along, so that it works wherever a notebook is opened; _ext/pages.py takes
+# them out of the built pages again, which load the two files once.
 
 
-def widget(body: str, script: str, data=None, label: str = "interactive figure") -> None:
+def _everywhere() -> str:
+    """What a widget needs on a page that is not of the built book."""
+    static = Path(__file__).resolve().parent / "_static"
+    return (f'<style class="cave-needs">{(static / "widget.css").read_text()}</style>'
+            f'<script class="cave-needs">{(static / "cave.js").read_text()}</script>')
+
+
+def _show_widget(body: str, call: str, data, label: str, caption: str = "") -> None:
+    """Show a box and the call of cave.js that brings it to life.
+
+    In call, BOX, DATA, COLORS stand for the box's id, the data and the colours.
+    """
+    name = f"cave-{next(_number)}"
+    given = name, data, COLORS | {"extra": EXTRA}
+    text = ", ".join(json.dumps(x, separators=(",", ":"), ensure_ascii=False) for x in given)
+    call = call.replace("BOX, DATA, COLORS", text.replace("</", "<\\/"), 1)
+    under = f'<p class="cave-caption">{caption}</p>' if caption else ""
+    display(HTML(f"""{_everywhere()}
+<div class="cave-box" id="{name}" role="group" aria-label="{html.escape(label, quote=True)}">
+{body}{under}</div>
+<script>{call}</script>"""))
+
+
+def widget(body: str, script: str, data=None, label: str = "interactive figure",
+           caption: str = "") -> None:
     """HTML that answers to the reader without a server.
 
     script is JavaScript that sees: box, the element that holds body; data; colors; and
     ink(), the colour of the page's text at this moment; onTheme(f), which calls f when the
     page turns light or dark. Every number it is to show comes in by data or is computed.
     """
-    name = f"cave-{next(_number)}"
-    colors = json.dumps(COLORS | {"extra": EXTRA})
-    display(HTML(f"""{_WIDGET_CSS}
-<div class="cave-box" id="{name}" role="group" aria-label="{html.escape(label, quote=True)}">
-{body}</div>
-<script>(function () {{
-const box = document.getElementById("{name}"), colors = {colors};
-const data = {json.dumps(data).replace("</", "<" + chr(92) + "/")};
-const ink = () => getComputedStyle(box).color;
-const onTheme = f => new MutationObserver(f).observe(document.documentElement,
-  {{attributes: true, attributeFilter: ["data-theme"]}});
-{script}
-}})();</script>"""))
+    _show_widget(body, "Cave.widget(BOX, DATA, COLORS, (box, data, colors, ink, onTheme) => {\n"
+                 + script + "\n});", data, label, caption)
 
 
 def slider(name: str, low: float, high: float, value: float, step: float, label: str) -> str:
@@ -211,111 +212,99 @@ def slider(name: str, low: float, high: float, value: float, step: float, label:
             f'max="{high}" value="{value}" step="{step}"><output>{value}</output></label>')
 
 
-CANVAS = """
-const cv = box.querySelector("canvas"), c = cv.getContext("2d"), k = Math.max(1, devicePixelRatio || 1);
-const w = +cv.getAttribute("width"), h = +cv.getAttribute("height"); cv.width = w * k; cv.height = h * k;
-function blank() { c.setTransform(k, 0, 0, k, 0, 0); c.clearRect(0, 0, w, h); }"""
+def _canvas(alt: str, width: float, height: float) -> str:
+    return (f'<canvas role="img" aria-label="{html.escape(alt, quote=True)}" '
+            f'width="{width:.0f}" height="{height:.0f}"></canvas>')
+
+
+def _transport(last: int, at: int, word: str = "") -> str:
+    """A Play button and the slider that it pushes."""
+    told = f'<output class="cave-wide-word">{html.escape(word)}</output>' if word else ""
+    return ('<div class="cave-row"><button type="button" aria-pressed="false">Play</button>'
+            f'<input type="range" name="step" aria-label="step" min="0" max="{last}" '
+            f'value="{at % (last + 1)}" step="1">{told}</div>')
 
 
 def movable(sliders: dict, paint: str, alt: str, data=None, width: int = 560,
-            height: int = 260) -> None:
+            height: int = 260, caption: str = "") -> None:
     """A drawing that follows sliders, name -> (low, high, value, step, label).
 
     paint is JavaScript that draws on c, the context of a canvas of w by h, and returns the
     words below it; v[name] is a slider's value; data, colors and ink() are as in widget.
     """
-    words = html.escape(alt, quote=True)
-    widget(
-        f'<canvas role="img" aria-label="{words}" width="{width}" height="{height}"></canvas>'
-        + "".join(slider(name, *x) for name, x in sliders.items())
-        + '<p aria-live="polite" style="margin:.3rem 0 0"></p>',
-        CANVAS + f"""
-const paint = v => {{ {paint} }};
-function draw() {{
-  const v = {{}};
-  for (const s of box.querySelectorAll("input")) {{
-    v[s.name] = +s.value; s.nextElementSibling.textContent = s.value; }}
-  blank(); c.save(); box.querySelector("p").textContent = paint(v) || ""; c.restore(); }}
-box.addEventListener("input", draw); onTheme(draw); draw();""", data, label=alt)
-
-
-# Each draws one frame (a list of numbers) on a canvas: c its context, w and h its size in
-# CSS pixels, ink and colors as above; mark is the frame's word, if there are words.
-DRAW = {
-    # frame: [cart position, pole angle, ...]
-    "cartpole": """
-const s = w / 5.2, x = w / 2 + f[0] * s, y = h * 0.78, L = s * 1.0;
-c.strokeStyle = ink; c.lineWidth = 1; c.beginPath(); c.moveTo(0, y); c.lineTo(w, y); c.stroke();
-for (const e of [-2.4, 2.4]) { c.beginPath(); c.moveTo(w/2 + e*s, y - 8); c.lineTo(w/2 + e*s, y + 8); c.stroke(); }
-c.fillStyle = color; c.fillRect(x - s*.25, y - s*.16, s*.5, s*.3);
-c.strokeStyle = ink; c.lineWidth = 6; c.lineCap = "round"; c.beginPath();
-c.moveTo(x, y - s*.1); c.lineTo(x + L*Math.sin(f[1]), y - s*.1 - L*Math.cos(f[1])); c.stroke();""",
-    # frame: [angle from upright, torque, ...]
-    "pendulum": """
-const R = Math.min(w, h) * .4, x = w/2, y = h/2;
-c.strokeStyle = ink; c.globalAlpha = .25; c.lineWidth = 1; c.beginPath(); c.arc(x, y, R, 0, 7); c.stroke();
-c.globalAlpha = 1; c.strokeStyle = color; c.lineWidth = 9; c.lineCap = "round"; c.beginPath();
-c.moveTo(x, y); c.lineTo(x - R*Math.sin(f[0]), y - R*Math.cos(f[0])); c.stroke();
-c.fillStyle = ink; c.beginPath(); c.arc(x, y, 4, 0, 7); c.fill();
-if (f.length > 1) { c.fillStyle = ink; c.globalAlpha = .25; c.fillRect(w/2, h - 10, -f[1]/2*w*.45, 8); c.globalAlpha = 1; }""",
-}
+    _show_widget(
+        _canvas(alt, width, height) + "".join(slider(name, *x) for name, x in sliders.items())
+        + '<p aria-live="polite"></p>',
+        "Cave.movable(BOX, DATA, COLORS, (v, c, w, h, ink, colors, data) => {\n"
+        + paint + "\n});", data, alt, caption)
 
 
 def player(frames, draw: str, alt: str, who: str = "learner", fps: int = 25,
            width: int = 520, height: int = 260, words: list[str] | None = None,
-           at: int = 0) -> None:
-    """Frames (T, K) drawn by DRAW[draw] or by JavaScript given in draw, with a slider.
+           at: int = 0, caption: str = "") -> None:
+    """Frames (T, K), with a slider; it plays on a press of the button, never by itself.
 
-    It plays on a press of the button, never by itself; at is the frame shown till then.
+    draw is "cartpole" or "pendulum", or JavaScript that draws one frame f, a list of
+    numbers, on c, the context of a canvas of w by h; it sees ink, color (of who) and
+    colors. words are told beside the slider, at is the frame shown first.
     """
     frames = np.asarray(frames, dtype=float).round(3).tolist()
     words = words or [f"step {i} of {len(frames) - 1}" for i in range(len(frames))]
-    body = f"""<canvas role="img" aria-label="{html.escape(alt, quote=True)}" width="{width}"
- height="{height}"></canvas>
-<div class="cave-row"><button type="button" aria-pressed="false">Play</button>
-<input type="range" aria-label="step" min="0" max="{len(frames) - 1}" value="{at % len(frames)}" step="1"
- style="flex:1;min-width:8rem"><output style="min-width:9rem">{html.escape(words[at])}</output></div>"""
-    script = CANVAS + f"""
-const b = box.querySelector("button"), r = box.querySelector("input"), o = box.querySelector("output");
-const color = {json.dumps(COLORS.get(who, who))};
-function paint(f, ink) {{ {DRAW.get(draw, draw)} }}
-function frame() {{ blank(); c.save(); paint(data.frames[+r.value], ink()); c.restore();
-  o.textContent = data.words[+r.value]; }}
-let timer = null;
-function stop() {{ clearInterval(timer); timer = null; b.textContent = "Play"; b.setAttribute("aria-pressed", "false"); }}
-b.onclick = () => {{ if (timer) return stop();
-  if (+r.value >= +r.max) r.value = 0;
-  b.textContent = "Pause"; b.setAttribute("aria-pressed", "true");
-  timer = setInterval(() => {{ if (+r.value >= +r.max) return stop(); r.value = +r.value + 1; frame(); }}, {1000 // fps}); }};
-r.oninput = frame; onTheme(frame); frame();"""
-    widget(body, script, {"frames": frames, "words": words}, label=alt)
+    known = draw in ("cartpole", "pendulum")
+    paint = "" if known else (
+        ", (f, ink, c, w, h, color, data, r, colors) => {\n" + draw + "\n}")
+    _show_widget(
+        _canvas(alt, width, height) + _transport(len(frames) - 1, at, words[at]),
+        f"Cave.player(BOX, DATA, COLORS{paint});",
+        {"frames": frames, "words": words, "fps": fps, "draw": draw if known else "",
+         "color": COLORS.get(who, who)}, alt, caption)
 
 
 def chase(paths: dict[str, np.ndarray], goal, axes: tuple[str, str], alt: str,
-          who: dict[str, str] | None = None, words: list[str] | None = None) -> None:
+          who: dict[str, str] | None = None, words: list[str] | None = None,
+          caption: str = "") -> None:
     """Points that wander in a plane and leave trails: name -> (T, 2), all of one length."""
     keys = {name: (who or {}).get(name, name) for name in paths}
     every = np.concatenate([*paths.values(), [goal]])
-    low, high = every.min(0), every.max(0)
-    names = json.dumps([[name, COLORS.get(key, EXTRA), DASHES.get(key, [])]
-                        for name, key in keys.items()])
-    player(np.hstack([*paths.values()]), f"""
-const low = {low.tolist()}, high = {high.tolist()}, goal = {list(map(float, goal))}, names = {names};
-const X = v => 24 + (v - low[0]) / (high[0] - low[0]) * (w - 60);
-const Y = v => h - 34 - (v - low[1]) / (high[1] - low[1]) * (h - 74), n = +r.value + 1;
-c.font = "17px sans-serif"; c.fillStyle = ink; c.textAlign = "right";
-c.fillText({json.dumps(axes[0] + " →")}, w - 6, h - 6); c.textAlign = "left";
-c.fillText({json.dumps("↑ " + axes[1])}, 6, 16);
-names.forEach(([name, color, dash], i) => {{
-  c.strokeStyle = c.fillStyle = color; c.lineWidth = 2; c.setLineDash(dash); c.beginPath();
-  data.frames.slice(0, n).forEach(g => c.lineTo(X(g[2*i]), Y(g[2*i+1]))); c.stroke();
-  c.beginPath(); c.moveTo(w - 150, 10 + 22*i); c.lineTo(w - 110, 10 + 22*i); c.stroke();
-  c.setLineDash([]); c.beginPath(); c.arc(X(f[2*i]), Y(f[2*i+1]), 6, 0, 7); c.fill();
-  c.fillStyle = ink; c.fillText(name, w - 102, 15 + 22*i); }});
-c.fillStyle = c.strokeStyle = ink; c.lineWidth = 2; c.beginPath();
-for (const d of [[-7, 0], [7, 0], [0, -7], [0, 7]]) {{
-  c.moveTo(X(goal[0]), Y(goal[1])); c.lineTo(X(goal[0]) + d[0], Y(goal[1]) + d[1]); }}
-c.stroke();""", alt, fps=30, height=320, words=words, at=-1)
+    frames = np.hstack([*paths.values()]).round(4).tolist()
+    words = words or [f"step {i}" for i in range(len(frames))]
+    _show_widget(
+        _canvas(alt, 520, 320) + _transport(len(frames) - 1, -1, words[-1]),
+        "Cave.chase(BOX, DATA, COLORS);",
+        {"frames": frames, "words": words, "fps": 30, "draw": "", "color": LEARNER,
+         "low": every.min(0).tolist(), "high": every.max(0).tolist(),
+         "goal": [float(x) for x in goal], "axes": axes,
+         "names": [[name, COLORS.get(key, EXTRA), DASHES.get(key, [])]
+                   for name, key in keys.items()]}, alt, caption)
+
+
+def film(panels: dict[str, list], stages: list[str], draw: str, alt: str, every: int = 1,
+         fps: int = 25, width: int = 300, height: int = 170, at: int = 0,
+         label: str = "updates", caption: str = "") -> None:
+    """Episodes of one start side by side: a slider over training time, and a player.
+
+    panels: who -> frames (T, K) for each of the stages, or for one of them; who is a key
+    of NAMES or any name. An entry may be a pair (frames, steps): then the episode had
+    that many steps, and what comes after them is only shown.
+    """
+    def panel(name, films):
+        pairs = [x if isinstance(x, tuple) else (x, len(x) - 1) for x in films]
+        return {"name": NAMES.get(name, name), "color": COLORS.get(name, LEARNER),
+                "lasts": [int(steps) for _, steps in pairs],
+                "films": [np.round(np.asarray(x)[::every], 3).tolist() for x, _ in pairs]}
+    told = [panel(name, films) for name, films in panels.items()]
+    cells = "".join(f'<div class="cave-cell">{_canvas(x["name"] + ": " + alt, width, height)}'
+                    '<div></div></div>' for x in told)
+    longest = max(len(frames) for x in told for frames in x["films"])
+    last = len(stages) - 1
+    stage = "" if last < 1 else (
+        f'<label><span>{label}</span><input type="range" name="stage" min="0" '
+        f'max="{last}" value="{last}" step="1"><output>{stages[last]}</output></label>')
+    _show_widget(
+        f'<div class="cave-cells">{cells}</div>{stage}{_transport(longest - 1, at)}',
+        "Cave.film(BOX, DATA, COLORS);",
+        {"stages": [str(x) for x in stages], "every": every, "panels": told, "fps": fps,
+         "draw": draw}, alt, caption)
 
 
 # -------------------------------------------------------------------------- the valley
@@ -328,6 +317,88 @@ c . r r r r . .
 . . . . . r . ."""
 MOVES = ("north", "east", "south", "west")
 ARROWS = {0: (0, 1), 1: (1, 0), 2: (0, -1), 3: (-1, 0)}  # as drawn, y upward
+GROUND = {"m": "#b3a795", "r": "#8cc4e6", "f": "#a9c98d", "d": "#e8cf9c", "c": "#d9c19a",
+          ".": "#eadfc2"}
+
+# Each kind of place is one icon on every picture of the valley, and each hunter one face:
+# shapes (path, fill, stroke, line width) in a box from -0.5 to 0.5, y downward. Paths are
+# SVG's with M, L, C and Z, so that matplotlib and the canvas draw the same.
+_EARTH, _DARK, _CREAM = "#4b3b30", "#2b2118", "#fcf7eb"
+_DISC = ("M0 -.5 C.276 -.5 .5 -.276 .5 0 C.5 .276 .276 .5 0 .5 C-.276 .5 -.5 .276 -.5 0 "
+         "C-.5 -.276 -.276 -.5 0 -.5 Z")
+_FACE = ("M0 -.24 C.17 -.24 .29 -.12 .29 .05 C.29 .22 .17 .34 0 .34 C-.17 .34 -.29 .22 -.29 .05 "
+         "C-.29 -.12 -.17 -.24 0 -.24 Z")
+_EYES = "M-.1 .01 L-.1 .05 M.1 .01 L.1 .05"
+ICONS = {
+    "c": [("M-.44 .38 C-.46 -.12 -.24 -.38 0 -.38 C.24 -.38 .46 -.12 .44 .38 Z", _EARTH, None, 0),
+          ("M-.24 .38 C-.24 .06 -.13 -.1 0 -.1 C.13 -.1 .24 .06 .24 .38 Z", "#14100d", None, 0),
+          ("M-.1 .38 C-.16 .22 -.01 .2 0 .06 C.1 .18 .15 .26 .1 .38 Z", "#f08c28", None, 0)],
+    "d": [("M-.22 .1 L-.25 .44 M-.12 .12 L-.11 .44 M.1 .12 L.1 .44 M.17 .1 L.2 .44", None, "#6b3f1c", .06),
+          ("M.2 -.2 L.12 -.44 M.17 -.32 L.05 -.37 M.25 -.2 L.32 -.45 M.28 -.33 L.4 -.38", None, "#6b3f1c", .05),
+          ("M-.33 -.02 C-.33 -.14 -.1 -.12 .06 -.12 C.12 -.12 .14 -.2 .18 -.26 L.32 -.24 L.44 -.13 "
+           "L.42 -.08 L.3 -.08 C.29 .02 .27 .14 .18 .16 L-.26 .16 C-.33 .16 -.33 .06 -.33 -.02 Z",
+           "#8f5527", None, 0), ("M-.34 -.06 L-.4 .04", None, _CREAM, .06)],
+    "r": [("M-.44 -.2 C-.34 -.32 -.24 -.32 -.15 -.2 C-.06 -.08 .06 -.08 .15 -.2 C.24 -.32 .34 -.32 .44 -.2 "
+           "M-.44 .04 C-.34 -.08 -.24 -.08 -.15 .04 C-.06 .16 .06 .16 .15 .04 C.24 -.08 .34 -.08 .44 .04 "
+           "M-.44 .28 C-.34 .16 -.24 .16 -.15 .28 C-.06 .4 .06 .4 .15 .28 C.24 .16 .34 .16 .44 .28",
+           None, "#1d6a9c", .07)],
+    "m": [("M-.48 .4 L-.12 -.38 L.06 -.04 L.18 -.2 L.48 .4 Z", "#6d6257", None, 0),
+          ("M-.24 -.12 L-.12 -.38 L.02 -.12 L-.05 -.06 L-.12 -.14 L-.18 -.06 Z", "#ffffff", None, 0)],
+    "f": [("M-.2 .16 L-.2 .42 M.2 .1 L.2 .42", None, "#5b3a1e", .08),
+          ("M-.42 .24 L-.2 -.26 L.02 .24 Z M-.02 .2 L.2 -.4 L.42 .2 Z", "#2f6b3a", None, 0)],
+}
+
+
+def _face(who: str, *shapes) -> list:
+    return [(_DISC, COLORS[who], _CREAM, .07), *shapes]
+
+
+FACES = {
+    "expert": _face("expert", ("M-.32 0 C-.34 -.3 -.16 -.4 0 -.4 C.16 -.4 .34 -.3 .32 0 Z", "#f4efe4", None, 0),
+                    (_FACE, "#e2b084", None, 0),
+                    ("M-.29 .06 C-.2 .16 .2 .16 .29 .06 C.3 .32 .14 .46 0 .46 C-.14 .46 -.3 .32 -.29 .06 Z",
+                     "#f4efe4", None, 0), (_EYES, None, _DARK, .07)),
+    "learner": _face("learner", ("M-.2 -.16 C-.3 -.3 -.28 -.34 -.33 -.42 C-.2 -.4 -.16 -.38 -.1 -.32 C-.1 -.4 "
+                                 "-.06 -.46 -.02 -.5 C.03 -.44 .06 -.4 .06 -.32 C.12 -.38 .18 -.4 .28 -.42 "
+                                 "C.22 -.32 .24 -.26 .2 -.16 Z", "#3d2a1c", None, 0),
+                     (_FACE, "#e2b084", None, 0), (_EYES, None, _DARK, .07),
+                     ("M-.09 .18 C-.04 .24 .06 .24 .11 .17", None, _DARK, .05)),
+    "clone": _face("clone", (_FACE, "#e2b084", None, 0), ("M-.3 -.06 C-.24 -.34 .24 -.34 .3 -.06 Z", "#8a4a1c", None, 0),
+                   (_EYES, None, _DARK, .07), ("M-.1 .22 C-.04 .15 .06 .15 .1 .22", None, _DARK, .05)),
+}
+
+
+def _path(text: str, x: float, y: float, size: float):
+    """A path of ICONS, for matplotlib."""
+    from matplotlib.path import Path as Outline
+    points, codes, word, last = [], [], "", None
+    numbers = []
+    kinds = {"M": (1, [1]), "L": (1, [2]), "C": (3, [4, 4, 4])}
+    for token in re.findall(r"[MLCZ]|-?\.?\d[\d.]*", text):
+        if token == "Z":
+            points.append(last)
+            codes.append(79)
+        elif token in kinds:
+            word, numbers = token, []
+        else:
+            numbers.append(float(token))
+            count, own = kinds[word]
+            if len(numbers) == 2 * count:
+                pairs = [(x + size * a, y + size * b) for a, b in zip(numbers[::2], numbers[1::2])]
+                points += pairs
+                codes += own
+                last, numbers = pairs[-1], []
+    return Outline(points, codes)
+
+
+def draw_icon(ax, kind: str, x: float, y: float, size: float = 1.0, zorder: float = 2) -> None:
+    """An entry of ICONS or FACES on axes whose y runs downward."""
+    per_unit = ax.figure.get_size_inches()[0] * 72 / 9  # points, about, of a place
+    for path, fill, stroke, width in ICONS.get(kind) or FACES[kind]:
+        ax.add_patch(plt.matplotlib.patches.PathPatch(
+            _path(path, x, y, size), fc=fill or "none", ec=stroke or "none",
+            lw=width * size * per_unit if stroke else 0, capstyle="round",
+            joinstyle="round", zorder=zorder))
 
 
 class Valley(gym.Env):
@@ -417,7 +488,6 @@ class Valley(gym.Env):
         ax.grid(False)
         for spine in ax.spines.values():
             spine.set_visible(False)
-        ground = {"m": "#8a8178", "r": "#6bb3dd", "f": "#7fb069"}
         if values is not None:
             field = np.where(self.kind == "m", np.nan, np.asarray(values, float)).reshape(R, C)
             low, high = limits or (np.nanmin(field), np.nanmax(field))
@@ -427,64 +497,138 @@ class Valley(gym.Env):
         for s in range(self.n):
             y, x = divmod(s, C)
             k = self.kind[s]
-            if values is None:
-                ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, lw=0.6, ec="#6d6d6d",
-                                           fc=ground.get(k, "#e6d9b8")))
-            if k == "m":
-                ax.add_patch(plt.Polygon([(x - .42, y + .38), (x, y - .4), (x + .42, y + .38)],
-                                         fc="#5f5952", ec="none"))
-                ax.add_patch(plt.Polygon([(x - .13, y - .16), (x, y - .4), (x + .13, y - .16)],
-                                         fc="#ffffff", ec="none"))
-            elif values is not None and numbers:
+            if values is None or k == "m":
+                ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, lw=0.6, ec="#00000044",
+                                           fc=GROUND[k]))
+            if values is None or k == "m":
+                if k in ICONS:
+                    draw_icon(ax, k, x, y)
+                continue
+            if k in ICONS:  # small, on its own ground, so that the colour stays to be seen
+                ax.add_patch(plt.Circle((x - .28, y - .26), .2, fc=GROUND[k], ec="none", alpha=.9))
+                draw_icon(ax, k, x - .28, y - .26, .33)
+            if numbers:
                 rgba = image.cmap(image.norm(field[y, x]))
                 dark = np.dot(rgba[:3], (0.3, 0.6, 0.1)) < 0.5
-                ax.text(x, y, f"{field[y, x]:.1f}", ha="center", va="center", fontsize=8,
+                ax.text(x, y + .12, f"{field[y, x]:.1f}", ha="center", va="center", fontsize=8,
                         color="#ffffff" if dark else "#000000")
-            elif values is None and k == "f":
-                for dx, dy in (-.22, .1), (.2, .18), (0, -.18):
-                    ax.add_patch(plt.Polygon(
-                        [(x + dx - .14, y + dy + .16), (x + dx, y + dy - .2),
-                         (x + dx + .14, y + dy + .16)], fc="#2f6b3a", ec="none"))
-            elif values is None and k == "r":
-                wave = np.linspace(-0.4, 0.4, 30)
-                for dy in (-0.2, 0.1):
-                    ax.plot(x + wave, y + dy + 0.06 * np.sin(14 * wave), color="#ffffff", lw=1.2)
-            elif values is None and k == "c":
-                ax.add_patch(plt.matplotlib.patches.Wedge((x, y + .35), .4, 180, 360, fc="#4b3b30"))
-                ax.add_patch(plt.matplotlib.patches.Wedge((x, y + .35), .22, 180, 360, fc="#14100d"))
-            elif values is None and k == "d":
-                brown = "#7a4a21"
-                ax.add_patch(plt.matplotlib.patches.Ellipse((x, y + .08), .5, .26, fc=brown))
-                ax.add_patch(plt.Circle((x + .27, y - .12), .1, fc=brown))
-                for leg in (-.18, -.08, .1, .2):
-                    ax.plot([x + leg] * 2, [y + .12, y + .4], color=brown, lw=2)
-                for side in (-.08, .08):
-                    ax.plot([x + .27, x + .27 + side, x + .27 + 2 * side],
-                            [y - .2, y - .33, y - .4], color=brown, lw=1.4)
 
-    def film(self, places, alt: str, who: str = "expert", words=None) -> None:
-        """A player of someone's way over the valley, place by place."""
-        ground = {"m": "#8a8178", "r": "#6bb3dd", "f": "#7fb069", "d": "#c98d4b", "c": "#4b3b30"}
-        tiles = [[ground.get(k, "#e6d9b8") for k in row] for row in self.grid]
-        y, x = np.divmod(places, self.columns)
-        names = {self.start: "cave", self.deer: "deer", **{
-            int(np.flatnonzero(self.kind == k)[0]): word for k, word in
-            (("m", "mountain"), ("r", "river"), ("f", "forest")) if k in self.kind}}
-        signs = [[s % self.columns, s // self.columns, word] for s, word in names.items()]
-        player(np.stack([x, y], 1), f"""
-const tiles = {json.dumps(tiles)}, signs = {json.dumps(signs)}, dash = {DASHES.get(who, [])};""" + """
-const u = Math.min(w / tiles[0].length, h / tiles.length), X = i => (i + .5) * u;
-tiles.forEach((row, j) => row.forEach((t, i) => {
-  c.fillStyle = t; c.fillRect(i * u + 1, j * u + 1, u - 2, u - 2); }));
-c.font = "13px sans-serif"; c.textAlign = "center";
-signs.forEach(([i, j, word]) => { c.fillStyle = word == "cave" ? "#fff" : "#000";
-  c.fillText(word, X(i), (j + 1) * u - 6); });
-c.strokeStyle = "#fcf7eb"; c.lineWidth = 7; c.lineJoin = "round"; c.beginPath();
-data.frames.slice(0, +r.value + 1).forEach(g => c.lineTo(X(g[0]), X(g[1]))); c.stroke();
-c.strokeStyle = c.fillStyle = color; c.lineWidth = 4; c.setLineDash(dash); c.stroke();
-c.setLineDash([]); c.beginPath(); c.arc(X(f[0]), X(f[1]), u / 4, 0, 7); c.fill();
-c.strokeStyle = "#fcf7eb"; c.lineWidth = 2; c.stroke();""", alt, who, fps=3, width=480,
-               height=480 * self.rows // self.columns, words=words, at=-1)
+    def map_data(self) -> dict:
+        """What cave.js draws the valley from."""
+        return {"kinds": self.grid, "ground": GROUND, "icons": ICONS}
+
+    def film(self, places, alt: str, who: str = "expert", words=None, caption: str = "") -> None:
+        """A player of one hunter's way over the valley, place by place."""
+        way, day = [int(s) for s in places], {"gusts": [-1] * len(places)}
+        day |= {"ways": [[way]], "meat": [[[np.append(0, self.pay[way[1:]].cumsum()).round(2).tolist()]]],
+                "ends": [[way[-1] == self.deer]]}
+        self._hunters([who], ["1"], [day], ["meat"], len(way) - 1, alt, caption, lost="stopped")
+
+    def gusts(self, seed: int, steps: int = 60) -> tuple[np.ndarray, np.ndarray]:
+        """The wind of a day: where it blows at each step, or -1; and a die for each step."""
+        rng = np.random.default_rng(seed)
+        blows = rng.random(steps) < self.wind
+        return np.where(blows, rng.integers(4, size=steps), -1), rng.random(steps)
+
+    def walk(self, policy, gusts, dice, end: bool = True) -> tuple[list[int], list[int]]:
+        """Places and moves of one day in a given wind.
+
+        policy (n, 4), chances, or (n,), moves. In a gust the wind's move is made, not the
+        hunter's; that has the chances of P. end: the deer ends the day.
+        """
+        policy, s, moves = np.asarray(policy), self.start, []
+        places = [s]
+        for gust, die in zip(gusts, dice, strict=True):
+            a = int(policy[s] if policy.ndim == 1 else (die > policy[s].cumsum()[:-1]).sum())
+            s = self.step_to(s, a if gust < 0 else int(gust))
+            moves.append(a)
+            places.append(s)
+            if end and self.terminal[s]:
+                break
+        return places, moves
+
+    def hunt(self, hunters: dict, alt: str, stages: list[str] = ("",), days=range(4),
+             steps: int = 60, end: bool = True, count: dict | None = None,
+             lost: str = "not at the deer", caption: str = "") -> None:
+        """A player of hunters in the same wind: one map, one day, all at once.
+
+        hunters: who ("expert", "clone", "learner") -> a policy as in walk, or a list of
+        policies, one for each of the stages, between which the reader moves. days: seeds
+        of the wind. count: what is added up on the way, name -> numbers (n,), paid on
+        arrival, or (n, 4), for a move at a place; if nothing is said the valley's reward.
+        """
+        count = {"meat": self.pay} if count is None else count
+        told = []
+        for seed in days:
+            gusts, dice = self.gusts(seed, steps)
+            day = {"gusts": gusts.tolist(), "ways": [], "meat": [], "ends": []}
+            for policies in hunters.values():
+                policies = policies if isinstance(policies, list) else [policies]
+                walks = [self.walk(p, gusts, dice, end) for p in policies]
+                day["ways"].append([places for places, _ in walks])
+                day["ends"].append([self.deer in places for places, _ in walks])
+                day["meat"].append([
+                    [np.append(0, np.cumsum([
+                        pay[t] if pay.ndim == 1 else pay[s, a]
+                        for s, a, t in zip(places[:-1], moves, places[1:], strict=True)])).round(2).tolist()
+                     for pay in map(np.asarray, count.values())] for places, moves in walks])
+            told.append(day)
+        self._hunters([*hunters], [str(x) for x in stages], told, [*count], steps, alt, caption, lost)
+
+    def _hunters(self, who, stages, days, count, steps, alt, caption, lost):
+        row = ('<tr><td><span class="cave-key" style="border-top-color:{color};border-top-style:{line}">'
+               '</span>{name}</td><td class="n"></td>' + '<td class="n"></td>' * len(count)
+               + '<td class="cave-fate"></td></tr>')
+        line = {"expert": "dashed", "learner": "solid", "clone": "dotted"}
+        rows = "".join(row.format(color=COLORS[x], line=line[x], name=NAMES[x]) for x in who)
+        heads = "".join(f'<th scope="col" class="n">{x}</th>' for x in ["steps", *count])
+        stage = "" if len(stages) < 2 else (
+            f'<label><span>Grok, after</span><input type="range" name="stage" min="0" max="{len(stages) - 1}" '
+            f'value="{len(stages) - 1}" step="1"><output>{stages[-1]}</output></label>')
+        choice = "".join(f'<option value="{i}">{i + 1}</option>' for i in range(len(days)))
+        hidden = " hidden" if len(days) < 2 else ""
+        width = 600
+        _show_widget(
+            _canvas(alt, width, width * self.rows / self.columns) + stage
+            + _transport(steps, -1)
+            + f'<div class="cave-row"><label{hidden}>day <select name="day">{choice}</select></label>'
+            '<span class="cave-wind"></span></div>'
+            f'<table><thead><tr><th scope="col">hunter</th>{heads}<th scope="col"></th></tr></thead>'
+            f'<tbody>{rows}</tbody></table>',
+            "Cave.hunt(BOX, DATA, COLORS);",
+            {"map": self.map_data(), "days": days, "stages": stages, "moves": MOVES, "fps": 4, "lost": lost,
+             "hunters": [{"color": COLORS[x], "dash": DASHES.get(x, []), "face": FACES[x]} for x in who]},
+            alt, caption)
+
+    def field_film(self, values, words: list[str], alt: str, scale: str, top: float | None = None,
+                   rules=None, fps: int = 3, at: int = -1, caption: str = "") -> None:
+        """Numbers of the places that change: values (T, n), as colours and as figures.
+
+        scale says what the legend shows; its end is top, and its other end -top where a
+        value is negative. rules (T, n, 4), if given, are drawn as arrows.
+        """
+        values = np.asarray(values, float)
+        seen = values[:, self.places]
+        top = float(top or np.abs(seen).max())
+        data = {"map": self.map_data(), "top": top, "low": -1 if seen.min() < -0.05 else 0,
+                "scale": scale, "frames": self._cells(values), "words": words, "fps": fps, "draw": "",
+                "color": LEARNER}
+        if rules is not None:
+            data["arrows"] = self._arrows(rules)
+        _show_widget(
+            _canvas(alt, 600, 600 * self.rows / self.columns)
+            + _canvas("legend: " + scale, 600, 50) + _transport(len(values) - 1, at, words[at]),
+            "Cave.fieldFilm(BOX, DATA, COLORS);", data, alt, caption)
+
+    def _cells(self, values) -> list:
+        """Numbers (T, n) for cave.js; a mountain has none."""
+        return [[None if k == "m" else round(float(v), 2) for k, v in zip(self.kind, row, strict=True)]
+                for row in np.asarray(values)]
+
+    def _arrows(self, rules) -> list:
+        """Policies (T, n, 4) for cave.js, in percent; none where moves are about alike."""
+        return [[None if k in "md" or np.ptp(p) < 0.15 else (100 * p).round().astype(int).tolist()
+                 for k, p in zip(self.kind, rule, strict=True)] for rule in np.asarray(rules)]
 
     def arrows(self, ax, policy, color="#ffffff", places=None) -> None:
         """For each place the likely moves of policy (n, 4), as long as they are likely."""
@@ -510,3 +654,26 @@ c.strokeStyle = "#fcf7eb"; c.lineWidth = 2; c.stroke();""", alt, who, fps=3, wid
             dx, dy = rng.uniform(-0.22, 0.22, 2)
             ax.plot(x + dx, y + dy, color=color, **({"lw": 1.8, "alpha": 0.8} | style))
             ax.plot(x[-1] + dx, y[-1] + dy, "o", color=color, ms=4)
+
+
+def map_picture(valley: Valley, runs: list[dict], updates, top: float, caption: str = "") -> None:
+    """The picture of hunts.map_film, which computes it: four runs of one map.
+
+    runs: value term and square off; square alone; value term alone; both.
+    """
+    switch = '<label><input type="checkbox" name="{}" checked> {}</label>'
+    told = {"update": "update", "high": "highest value", "low": "lowest value",
+            "deer": "the rule finds the deer in"}
+    _show_widget(
+        f'<div class="cave-switches">{switch.format("value", "value term")}'
+        f'{switch.format("square", "square")}</div>'
+        + _canvas("The valley as a map of numbers: what Grok thinks each place is worth", 600,
+                  600 * valley.rows / valley.columns)
+        + _canvas("legend: soft value V of a place", 600, 50)
+        + _transport(len(updates) - 1, -1) + "<table><tbody>"
+        + "".join(f'<tr><td>{word}</td><td class="n" data-k="{key}"></td></tr>' for key, word in told.items())
+        + '</tbody></table><p class="cave-verdict" aria-live="polite"></p>',
+        "Cave.mapFilm(BOX, DATA, COLORS);",
+        {"map": valley.map_data(), "runs": runs, "updates": [int(x) for x in updates], "top": float(top),
+         "scale": "soft value V of a place", "fps": 8},
+        "One map over its updates, with switches for the value term and the square", caption)

@@ -5,6 +5,7 @@ Only the book needs this file. Learning is iq.py's; here it is only called and m
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -187,18 +188,27 @@ def still(who: str, mean: float) -> dict:
 # ---------------------------------------------------------------- figures and players
 
 def compare(home_levels: dict[str, float], runs: dict[str, Hunts], title: str, alt: str,
-            who: dict[str, str] | None = None, x: str = "updates") -> None:
-    """Learning curves: the mean of the seeds, a band from the worst to the best one."""
+            who: dict[str, str] | None = None, x: str = "updates",
+            caption: str | None = None) -> None:
+    """Learning curves: the mean of the seeds, a band from the worst to the best one.
+
+    Without a caption the figure says how many seeds stand behind it.
+    """
     fig, ax = caveman.figure(width=6.0, height=3.4)
     for name, run in runs.items():
         key = (who or {}).get(name, name)
         style = {} if key in caveman.COLORS else {"color": caveman.EXTRA, "ls": (0, (3, 1))}
-        caveman.curves(ax, run.steps, run.returns, key, name, **style)
+        caveman.curves(ax, run.steps, run.returns, key, caveman.NAMES.get(name, name), **style)
     for name, y in home_levels.items():
         caveman.level(ax, y, name)
     ax.set(xlabel=x, ylabel="return", title=title)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
-    caveman.show(fig, alt=alt)
+    if caption is None:
+        seeds = {len(run.final) for run in runs.values()}
+        many = " or ".join(map(str, sorted(seeds)))
+        caption = (f"Each line is the mean of {many} seeds, its band reaches from the worst "
+                   "to the best of them." if seeds != {1} else "One seed each.")
+    caveman.show(fig, alt, caption)
 
 
 def heat(ax, values, extent, title: str, x: str, y: str, cmap=None, limits=None) -> None:
@@ -216,6 +226,30 @@ def cartpole_frames(demos: iq.Demos) -> np.ndarray:
     return np.append(demos.observations, demos.next_observations[-1:], 0)[:, [0, 2]]
 
 
+def leaning_pole(policy: Callable, degrees: float, steps: int = 250) -> tuple[np.ndarray, int]:
+    """A pole that leans from the start: frames (T, 2) for caveman.film, and when it fell.
+
+    The task ends where the pole leans by 12 degrees or the cart leaves its track. Here the
+    film goes on to the ground, with nobody pushing.
+    """
+    import gymnasium as gym
+    cart = gym.make("CartPole-v1").unwrapped
+    cart.reset(seed=0)
+    cart.state = np.array([0.0, 0.0, np.radians(degrees), 0.0])
+    frames, fell = [np.array(cart.state)], None
+    while len(frames) <= steps:
+        action = 0 if fell else int(policy(frames[-1].astype(np.float32)))
+        _, _, over, _, _ = cart.step(action)
+        frames.append(np.array(cart.state))
+        if over and not fell:
+            fell, cart.force_mag = len(frames) - 1, 0.0
+        if fell:
+            if abs(frames[-1][2]) > np.pi / 2:
+                break
+            cart.steps_beyond_terminated = None  # a warning less: we know
+    return np.array(frames)[:, [0, 2]], fell or len(frames) - 1
+
+
 def pendulum_frames(demos: iq.Demos) -> np.ndarray:
     """Angle from upright and torque of one episode, (T, 2), for caveman.player."""
     cos, sin, _ = demos.observations.T
@@ -223,51 +257,94 @@ def pendulum_frames(demos: iq.Demos) -> np.ndarray:
 
 
 def film(panels: dict[str, list], steps, draw: str, alt: str, every: int = 1, fps: int = 25,
-         width: int = 300, height: int = 170) -> None:
-    """Episodes of one start side by side: a slider over training time, and a player.
+         width: int = 300, height: int = 170, caption: str = "") -> None:
+    """caveman.film of episodes during training: a stage for each of steps.
 
     panels: who -> frames (T, K) for each of steps, or for one of them.
     """
-    data = {"steps": [int(x) for x in steps], "every": every, "panels": [
-        {"name": name, "color": caveman.COLORS.get(name, caveman.LEARNER),
-         "films": [np.round(frames[::every], 3).tolist() for frames in films]}
-        for name, films in panels.items()]}
-    cells = "".join(
-        f'<div style="flex:1;min-width:5rem"><canvas role="img" width="{width}" '
-        f'height="{height}" aria-label="{name}: {alt}"></canvas><div></div></div>'
-        for name in panels)
-    longest = max(len(frames) for panel in data["panels"] for frames in panel["films"])
-    last = len(data["steps"]) - 1
-    body = (f'<div class="cave-row" style="align-items:flex-start">{cells}</div>'
-            f'{caveman.slider("stage", 0, last, last, 1, "updates")}<div class="cave-row">'
-            '<button type="button" aria-pressed="false">Play</button><input type="range" '
-            f'name="step" aria-label="step of the episode" min="0" max="{longest - 1}" value="0" '
-            'step="1" style="flex:1;min-width:8rem"></div>')
-    caveman.widget(body, f"""
-const stage = box.querySelector("[name=stage]"), step = box.querySelector("[name=step]");
-const b = box.querySelector("button"), w = {width}, h = {height};
-const k = Math.max(1, window.devicePixelRatio || 1), cells = [...box.querySelectorAll("canvas")];
-cells.forEach(cv => {{ cv.width = w * k; cv.height = h * k; }});
-function paint(c, f, ink, color) {{ {caveman.DRAW[draw]} }}
-function frame() {{
-  stage.parentNode.querySelector("output").textContent = data.steps[+stage.value];
-  stage.setAttribute("aria-valuetext", data.steps[+stage.value] + " updates");
-  cells.forEach((cv, i) => {{
-    const p = data.panels[i], all = p.films[Math.min(+stage.value, p.films.length - 1)];
-    const c = cv.getContext("2d"), at = Math.min(+step.value, all.length - 1);
-    c.setTransform(k, 0, 0, k, 0, 0); c.clearRect(0, 0, w, h); c.save();
-    paint(c, all[at], ink(), p.color); c.restore();
-    cv.nextSibling.textContent =
-      `${{p.name}}: ${{at * data.every}} of ${{(all.length - 1) * data.every}}`; }}); }}
-let timer = null;
-function stop() {{ clearInterval(timer); timer = null; b.textContent = "Play";
-  b.setAttribute("aria-pressed", "false"); }}
-b.onclick = () => {{ if (timer) return stop();
-  if (+step.value >= +step.max) step.value = 0;
-  b.textContent = "Pause"; b.setAttribute("aria-pressed", "true");
-  timer = setInterval(() => {{ if (+step.value >= +step.max) return stop();
-    step.value = +step.value + 1; frame(); }}, {1000 // fps}); }};
-stage.oninput = step.oninput = frame; onTheme(frame); frame();""", data, label=alt)
+    caveman.film(panels, [f"{int(x)}" for x in steps], draw, alt, every, fps, width, height,
+                 caption=caption)
+
+
+# ------------------------------------------------------------- one map, its two terms
+
+def learn_map(valley: caveman.Valley, diary: iq.Demos, value_term: bool = True,
+              square: bool = True, updates: int = 800, gamma: float = 0.9,
+              temperature: float = 0.1, alpha: float = 0.5, step: float = 0.05,
+              keep=None) -> tuple[np.ndarray, np.ndarray]:
+    """Equation 9 on a table with one number for each place and move, by iq.iq_loss.
+
+    The whole diary is one batch, V(s') is not held fixed, and Adam makes the updates.
+    Without value_term the start's value counts as 0; without square alpha is a million,
+    which leaves a millionth of the square. Returns the values (T, n) and the policies
+    (T, n, 4) after each of the updates in keep; if keep is None after all, 0 among them.
+    """
+    place, after = (torch.as_tensor(x.argmax(1)) for x in (diary.observations, diary.next_observations))
+    move, ended = torch.as_tensor(diary.actions), torch.as_tensor(diary.terminations)
+    rows = torch.ones(len(place), dtype=torch.bool)  # each is the diary's
+    noise = torch.Generator().manual_seed(0)
+    q = 0.01 * torch.randn(valley.n, 4, generator=noise, dtype=torch.double)
+    q.requires_grad_()
+    adam = torch.optim.Adam([q], step)
+    keep, values, rules = set(range(updates + 1) if keep is None else keep), [], []
+    for update in range(updates + 1):
+        v = iq.soft_value(q, temperature)
+        if update in keep:
+            values.append(v.detach().numpy())
+            rules.append(iq.soft_policy(q.detach(), temperature).exp().numpy())
+        start = v[[valley.start]] if value_term else torch.zeros(1, dtype=torch.double)
+        loss, _ = iq.iq_loss(
+            q[place, move], v[place], torch.where(ended, 0.0, v[after]), rows, gamma, "chi2",
+            alpha if square else 1e6, value_term="initial", initial_value=start)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    return np.array(values), np.array(rules)
+
+
+def finds(valley: caveman.Valley, policy: np.ndarray, steps: int = 40) -> float:
+    """The exact chance that a policy (n, 4) is at the deer within so many steps."""
+    chain = np.einsum("sa,sat->st", policy, valley.P)
+    chain[valley.deer] = np.eye(valley.n)[valley.deer]
+    return float(np.linalg.matrix_power(chain, steps)[valley.start, valley.deer])
+
+
+def map_film(valley: caveman.Valley | None = None, diary: iq.Demos | None = None,
+             updates: int = 800, alpha: float = 0.5, gamma: float = 0.9,
+             caption: str | None = None) -> dict[tuple[bool, bool], dict]:
+    """The valley's own map over its updates, with a switch for each of the two terms.
+
+    All four ways of learning are computed here, by learn_map. Returns, for (value term,
+    square), what the last update left: the highest and the lowest value among the places
+    of the diary, the chance of the deer within 40 steps, and the verdict.
+    """
+    valley = valley or caveman.Valley(wind=0.2)
+    diary = diary or iq.record(valley, valley.elder(temperature=0.25, seed=1), episodes=6, seed=1)
+    kept = np.unique((np.linspace(0, 1, 41) ** 2 * updates).round().astype(int))
+    seen = np.unique(diary.observations.argmax(1))
+    ceiling = 2 * alpha / (1 - gamma)  # Q where r = 2 alpha for ever: the square's summit
+    runs, ends = [], {}
+    for switches in itertools.product((False, True), (False, True)):
+        values, rules = learn_map(valley, diary, *switches, updates=updates, alpha=alpha,
+                                  gamma=gamma, keep=kept.tolist())
+        high, low = values[:, seen].max(1), values[:, seen].min(1)
+        deer = [finds(valley, rule) for rule in rules]
+        verdict = ("The map explodes: its numbers grow without end."
+                   if max(high[-1], -low[-1]) > 1.5 * ceiling else
+                   "The map shines: Ugg's way stands out, and the numbers rest."
+                   if deer[-1] > 0.5 else
+                   "The map collapses: every place of the diary is bright, and the rule has lost the way.")
+        ends[switches] = {"high": float(high[-1]), "low": float(low[-1]), "deer": deer[-1],
+                          "verdict": verdict}
+        runs.append({"values": valley._cells(values), "rules": valley._arrows(rules),
+                     "high": high.round(2).tolist(), "low": low.round(2).tolist(),
+                     "deer": np.round(deer, 3).tolist(), "verdict": verdict})
+    if caption is None:
+        caption = (f"Grok's map of the valley after each of {updates} updates, learned from "
+                   f"{diary.starts.sum()} of Ugg's days. Number and colour: the soft value V of a place; "
+                   "arrows: the rule. Switch a term off and play again.")
+    caveman.map_picture(valley, runs, kept, 0.3 * ceiling, caption)
+    return ends
 
 
 # --------------------------------------------------------------------- stored results
