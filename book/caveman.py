@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")  # iq's progress bar; pages are read later
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -519,7 +520,7 @@ class Valley(gym.Env):
 
     def film(self, places, alt: str, who: str = "expert", words=None, caption: str = "") -> None:
         """A player of one hunter's way over the valley, place by place."""
-        way, day = [int(s) for s in places], {"gusts": [-1] * len(places)}
+        way, day = [int(s) for s in places], {"gusts": None}  # nobody wrote the wind down
         day |= {"ways": [[way]], "meat": [[[np.append(0, self.pay[way[1:]].cumsum()).round(2).tolist()]]],
                 "ends": [[way[-1] == self.deer]]}
         self._hunters([who], ["1"], [day], ["meat"], len(way) - 1, alt, caption, lost="stopped")

@@ -53,7 +53,8 @@ class Clone:
                  config: iq.Config = iq.Config()) -> None:
         own = replace(config, seed=seed, temperature=1.0, continuous="naf")
         self.agent = iq.new_agent(demos, own)
-        self.replay = iq.Replay(self.agent.rows(demos), demos.starts, 0)
+        self.expert = self.agent.to_batch(demos.observations, demos.actions,
+                                          demos.next_observations, demos.terminations)
         self.weights = [*self.agent.critic.parameters()]
         self.optimizer = torch.optim.AdamW(self.weights, own.learning_rate, weight_decay=decay)
         self.act, self.log_prob = self.agent.act, self.agent.log_prob
@@ -61,9 +62,9 @@ class Clone:
     def update(self) -> float:
         """Descend -log pi(a|s) of a batch once."""
         own = self.agent.config
-        batch, _ = self.replay.sample(own.batch_size, self.agent.generator)
-        q_of, value = self.agent.q_and_value(batch.obs, self.agent.critic)
-        loss = (value - q_of(batch.action)).mean()
+        batch, _ = iq.Replay().sample(self.expert, own.batch_size, self.agent.generator)
+        q, value = self.agent.q_and_value(batch.obs, batch.action)
+        loss = (value - q).mean()
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, 10.0)
@@ -266,6 +267,49 @@ def film(panels: dict[str, list], steps, draw: str, alt: str, every: int = 1, fp
                  caption=caption)
 
 
+# ----------------------------------------------------------------- hunts in the valley
+
+def valley_moves(valley: caveman.Valley, policy: Callable) -> np.ndarray:
+    """A policy's moves (n,), one for each place of the valley."""
+    return np.array([int(policy(obs)) for obs in valley.see(np.arange(valley.n))])
+
+
+def valley_clone(valley: caveman.Valley, diary: iq.Demos, seed: int = 0,
+                 updates: int = 300) -> np.ndarray:
+    """The moves (n,) of a clone of the diary."""
+    clone = Clone(diary, seed, config=iq.Config(scale_inputs=False))
+    for _ in range(updates):
+        clone.update()
+    return valley_moves(valley, clone.act)
+
+
+def valley_grok(valley: caveman.Valley, diary: iq.Demos, keep: list[int], online: bool = True,
+                seed: int = 0) -> list[np.ndarray]:
+    """Grok's moves (n,) after each number of updates in keep, 0 among them.
+
+    Places are seen as ones and zeros, which need no scaling.
+    """
+    config = iq.Config(steps=max(keep), gamma=0.95, scale_inputs=False, seed=seed)
+    agent = iq.new_agent(diary, config)
+    moves = [valley_moves(valley, agent.act)]
+
+    def look(step, info):
+        if step in keep:
+            moves.append(valley_moves(valley, agent.act))
+
+    iq.learn(diary, caveman.Valley(valley.wind) if online else None, agent=agent, callback=look)
+    return moves
+
+
+def finds(valley: caveman.Valley, policy: np.ndarray, steps: int = 60) -> float:
+    """The exact chance of the deer within so many steps: policy (n, 4), or moves (n,)."""
+    policy = np.asarray(policy)
+    policy = np.eye(4)[policy] if policy.ndim == 1 else policy
+    chain = np.einsum("sa,sat->st", policy, valley.P)
+    chain[valley.deer] = np.eye(valley.n)[valley.deer]
+    return float(np.linalg.matrix_power(chain, steps)[valley.start, valley.deer])
+
+
 # ------------------------------------------------------------- one map, its two terms
 
 def learn_map(valley: caveman.Valley, diary: iq.Demos, value_term: bool = True,
@@ -302,13 +346,6 @@ def learn_map(valley: caveman.Valley, diary: iq.Demos, value_term: bool = True,
     return np.array(values), np.array(rules)
 
 
-def finds(valley: caveman.Valley, policy: np.ndarray, steps: int = 40) -> float:
-    """The exact chance that a policy (n, 4) is at the deer within so many steps."""
-    chain = np.einsum("sa,sat->st", policy, valley.P)
-    chain[valley.deer] = np.eye(valley.n)[valley.deer]
-    return float(np.linalg.matrix_power(chain, steps)[valley.start, valley.deer])
-
-
 def map_film(valley: caveman.Valley | None = None, diary: iq.Demos | None = None,
              updates: int = 800, alpha: float = 0.5, gamma: float = 0.9,
              caption: str | None = None) -> dict[tuple[bool, bool], dict]:
@@ -316,7 +353,7 @@ def map_film(valley: caveman.Valley | None = None, diary: iq.Demos | None = None
 
     All four ways of learning are computed here, by learn_map. Returns, for (value term,
     square), what the last update left: the highest and the lowest value among the places
-    of the diary, the chance of the deer within 40 steps, and the verdict.
+    of the diary, the chance that the rule finds the deer within 40 steps, and the verdict.
     """
     valley = valley or caveman.Valley(wind=0.2)
     diary = diary or iq.record(valley, valley.elder(temperature=0.25, seed=1), episodes=6, seed=1)
@@ -328,7 +365,7 @@ def map_film(valley: caveman.Valley | None = None, diary: iq.Demos | None = None
         values, rules = learn_map(valley, diary, *switches, updates=updates, alpha=alpha,
                                   gamma=gamma, keep=kept.tolist())
         high, low = values[:, seen].max(1), values[:, seen].min(1)
-        deer = [finds(valley, rule) for rule in rules]
+        deer = [finds(valley, rule, 40) for rule in rules]
         verdict = ("The map explodes: its numbers grow without end."
                    if max(high[-1], -low[-1]) > 1.5 * ceiling else
                    "The map shines: Ugg's way stands out, and the numbers rest."

@@ -289,13 +289,13 @@ function hunt(id, data, colors) {
     s.blank();
     const {c} = s, size = s.w / columns;
     landscape(c, size, data.map);
-    const gust = t > 0 ? now.gusts[t - 1] : -1;
+    const gust = t > 0 && now.gusts ? now.gusts[t - 1] : -1;
     if (gust >= 0) {  // the wind that blew in this step, over the whole valley
       const [dx, dy] = TOWARDS[gust]; c.strokeStyle = "rgba(255,255,255,.75)"; c.lineWidth = 2; c.lineCap = "round";
       for (let i = 0; i < 26; i++) {
         const x = (i * 137 % 100) / 100 * s.w, y = (i * 71 % 100) / 100 * s.h, l = size * (.3 + i % 3 * .15);
         c.beginPath(); c.moveTo(x, y); c.lineTo(x + dx * l, y + dy * l); c.stroke(); } }
-    wind.textContent = t === 0 ? "morning" : `step ${t}: ` + (gust < 0 ? "no wind" : `a gust to the ${data.moves[gust]}`);
+    wind.textContent = `step ${t}` + (!now.gusts || t === 0 ? "" : gust < 0 ? ": no wind" : `: a gust to the ${data.moves[gust]}`);
     step.setAttribute("aria-valuetext", wind.textContent);
     const spot = (k, i) => {
       const shift = (i - (data.hunters.length - 1) / 2) * .17;
