@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.10"
-# dependencies = ["torch>=2.4", "numpy>=1.26", "gymnasium>=1.0", "tqdm"]
+# dependencies = ["torch>=2.6", "numpy>=1.26", "gymnasium>=1.0", "tqdm"]
 # ///
 """IQ-Learn (inverse soft Q-learning): imitate an expert and recover its reward.
 
@@ -39,7 +39,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections import namedtuple
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import InitVar, asdict, dataclass, fields
 from itertools import count
@@ -126,27 +127,29 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     reward = inverse_bellman(q, next_value, gamma)
     expert_reward = expert_weight * reward
     if divergence == "chi2":
-        square_weight = expert_weight if chi2_on == "expert" else 1.0
-        phi = expert_reward - square_weight * reward.square() / (4 * chi2_alpha)
+        square = reward.square() / (4 * chi2_alpha)
+        square = expert_weight * square if chi2_on == "expert" else square
+        phi = expert_reward - square
     else:
         phi = expert_weight * DIVERGENCES[divergence](reward)
     expert_term = -phi.mean()
-    if value_term == "initial":
+    if isinstance(value_term, str):  # "initial"
+        assert initial_value is not None
         value_loss = (1 - gamma) * initial_value.mean()
     else:
         value_weight = value_term + (1 - value_term) * expert_weight
         value_loss = (value_weight * (value - gamma * next_value)).mean()
-    loss = value_loss + expert_term
-    with torch.no_grad():
-        info = {"loss": loss.detach(), "expert_term": expert_term.detach(),
-                "value_term": value_loss.detach(),
-                "reward_expert": expert_reward.mean(),
-                "reward_mixture": reward.mean(), "max_q": q.abs().max()}
-    return loss, info
+    loss = expert_term + value_loss
+    info = {"loss": loss, "expert_term": expert_term, "value_term": value_loss,
+            "reward_expert": expert_reward.detach().mean(),
+            "reward_mixture": reward.detach().mean(), "max_q": q.detach().abs().max()}
+    return loss, {name: x.detach() for name, x in info.items()}
 
 
-def append_absorbing(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
-                     terminated: Tensor, absorbing_value: Tensor) -> tuple[Tensor, ...]:
+def append_absorbing(
+        q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
+        terminated: Tensor, absorbing_value: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Append one self-loop of the absorbing state for every terminal transition.
 
     A terminal state leads to a state that is never left, where Q = V = V(s') = V_A, a
@@ -222,6 +225,11 @@ class Batch(NamedTuple):
     initial_obs: Tensor | None = None  # (E, *obs), first of each expert episode
 
 
+# fields of Config that can't change once an agent is made
+FIXED = "gamma", "temperature", "absorbing", "scale_inputs", "continuous", "hidden"
+MAX_NORM = 10.0  # of the gradient; a longer one is scaled down
+
+
 class MLP(nn.Sequential):
     """Two hidden layers.  Inputs (B, ...), flattened, concatenated -> (B, outputs)."""
 
@@ -231,8 +239,8 @@ class MLP(nn.Sequential):
                          nn.Linear(hidden, outputs))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        x = [x.flatten(1) for x in inputs]
-        return super().forward(torch.cat(x, dim=1) if len(x) > 1 else x[0])
+        rows = [x.flatten(1) for x in inputs]
+        return super().forward(rows[0] if len(rows) == 1 else torch.cat(rows, dim=1))
 
 
 class Agent(nn.Module):
@@ -242,46 +250,54 @@ class Agent(nn.Module):
     take and return arrays, with actions in the environment's units.
 
     A subclass defines build_networks, q_and_value, value and select_action. To change
-    the algorithm, override loss (a regulariser) or backward (what descends it).
+    the algorithm, override loss (by a regulariser, say) or backward.
     """
 
+    build_networks: Callable[..., None]
+    q_and_value: Callable[..., tuple[Tensor, Tensor]]
+    value: Callable[..., Tensor]
+    select_action: Callable[..., Tensor]
     critic: nn.Module
+    absorbing_value: Tensor
+    obs_scale: Tensor
     default_value_term = 0.05
 
     def __init__(self, example, action_space: gym.Space, config: Config | None = None,
-                 obs_scale=None, **networks: nn.Module):
-        """example: an observation, for shape and dtype. obs_scale: what networks see
-        observations divided by, (*obs); None: 1. networks: the user's own.
+                 obs_scale=1.0, **networks: nn.Module):
+        """example: an observation, for shape and dtype. obs_scale: what observations
+        are divided by for the networks, (*obs). networks: the user's own.
         """
         super().__init__()
-        self.config = config = config or Config()
-        self.action_space = action_space
-        self.example = np.zeros(np.shape(example), native(np.asarray(example).dtype))
+        self.config, self.action_space = config or Config(), action_space
+        self.example = np.zeros_like(check_array("example", example, "biuf"))
         self.axes = action_bounds(action_space).shape[1]  # of an action
-        scale = np.ones(self.example.shape) if obs_scale is None else obs_scale
-        self.register_buffer("obs_scale", torch.tensor(scale, dtype=torch.float32))
+        scale = torch.as_tensor(obs_scale, dtype=torch.float32)
+        self.register_buffer("obs_scale", scale.expand(self.example.shape).clone())
         self.absorbing_value = nn.Parameter(torch.zeros((), dtype=torch.float32))
-        self.own_networks = [*networks]  # by name
         with torch.random.fork_rng(devices=[]):  # leave the global generator alone
-            torch.default_generator.manual_seed(config.seed)
+            torch.default_generator.manual_seed(self.config.seed)
             self.build_networks(**networks)
+        self.own_networks = [*networks]  # by name, for files
+        self.has_modes = not all(isinstance(x, MLP) for x in self.children())
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.eval()
         self.replay = Replay()
         self.updates = 0
-        self.configure(config)
+        self.configure(self.config)
 
     def configure(self, config: Config) -> None:
-        """Adopt a Config, with a new optimizer and generator; weights and replay stay."""
-        for name in "gamma temperature absorbing scale_inputs continuous hidden".split():
+        """Adopt a Config, with a new optimizer and generator; what is learned stays."""
+        for name in FIXED:
             old, new = getattr(self.config, name), getattr(config, name)
             if old != new:
-                raise ValueError(f"{name} is {old!r} in this agent and can't become "
-                                 f"{new!r}; make a new agent")
+                raise ValueError(f"{name} is {old!r} in this agent, for good: {new!r} "
+                                 "takes a new one")
         self.config = config
         self.to(config.device)
         self.replay.columns = [x.to(config.device) for x in self.replay.columns]
         self.generator = torch.Generator(config.device).manual_seed(config.seed)
         self.trainable = [x for x in self.parameters() if x.requires_grad]
+        self.target_pairs = [*zip(self.target.parameters(), self.critic.parameters())]
         self.optimizer = torch.optim.Adam(
             self.trainable, lr=config.learning_rate, fused=True)
 
@@ -294,12 +310,18 @@ class Agent(nn.Module):
         try:
             loss, info, value = self.loss(batch, is_expert)
             self.optimizer.zero_grad()
+            # a 0, rather than none, also where no state of the batch is terminal
+            self.absorbing_value.grad = torch.zeros_like(self.absorbing_value.data)
             self.backward(loss, value)
         finally:  # also when interrupted
             self.set_training(False)
-        nn.utils.clip_grad_norm_(self.trainable, 10.0, error_if_nonfinite=True)
+        gradients = [x.grad for x in self.trainable if x.grad is not None]
+        norm = nn.utils.get_total_norm(gradients, error_if_nonfinite=True)
+        if norm > MAX_NORM:
+            nn.utils.clip_grads_with_norm_(self.trainable, MAX_NORM, norm)
         self.optimizer.step()
         self.move_target()
+        self.updates += 1
         return info
 
     def loss(self, batch: Batch, is_expert: Tensor) -> tuple[Tensor, dict, Tensor]:
@@ -307,7 +329,7 @@ class Agent(nn.Module):
         c = self.config
         q, value = self.q_and_value(batch.obs, batch.action)
         rows = q, value, self.next_value(batch, self.target), is_expert
-        if c.absorbing:
+        if c.absorbing and batch.terminated.any():
             rows = append_absorbing(*rows, batch.terminated, self.absorbing_value)
         value_term = self.default_value_term if c.value_term is None else c.value_term
         initial = self.value(batch.initial_obs) if value_term == "initial" else None
@@ -323,29 +345,17 @@ class Agent(nn.Module):
     def move_target(self) -> None:
         """Move the target network's weights a step towards the critic's."""
         rate = self.config.target_rate if self.updates else 1.0  # at first, a copy
-        self.updates += 1
-        for old, new in zip(self.target.parameters(), self.critic.parameters()):
+        for old, new in self.target_pairs:
             old.lerp_(new, rate)
-        for old, new in zip(self.target.buffers(), self.critic.buffers()):
-            old.copy_(new)
+        if self.has_modes:  # such as a batch norm, with its running means
+            for kept, seen in zip(self.target.buffers(), self.critic.buffers()):
+                kept.copy_(seen)
 
     def set_training(self, on: bool) -> None:
-        """Switch dropout and the like on or off; the file's MLP has nothing to switch."""
-        if self.own_networks:
+        """Switch dropout and its like on or off; the file's own MLP has none."""
+        if self.has_modes:
             self.train(on)
             self.target.eval()
-
-    def is_small(self) -> bool:
-        """Whether one thread is the fastest: for the file's MLP on a CPU."""
-        return self.config.device == "cpu" and not self.own_networks
-
-    def explore(self, env: gym.Env | str | None) -> Iterator[Step]:
-        """The agent's own steps; at first from config.seed, later from new starts."""
-        seed = self.config.seed
-        if self.replay.size:
-            seed = int(torch.randint(2**31, (), generator=self.generator,
-                                     device=self.config.device))
-        return rollout(env, lambda obs: self.act(obs, greedy=False), seed, self)
 
     @torch.no_grad()
     def next_value(self, batch: Batch, critic: nn.Module) -> Tensor:
@@ -365,7 +375,8 @@ class Agent(nn.Module):
     def act(self, obs, greedy: bool = True) -> np.ndarray:
         """The policy's mode, or a sample, for observations (B, *obs) or one (*obs)."""
         single = np.ndim(obs) == self.example.ndim
-        obs = check_like("observations", [obs] if single else obs, self.example)
+        obs = np.asarray(obs)[None] if single else np.asarray(obs)
+        obs = check_like("observations", obs, self.example, len(np.atleast_1d(obs)))
         action = self.select_action(self.tensor(obs), greedy).numpy(force=True)
         action = decode_actions(action, self.action_space)
         return action[0] if single else action
@@ -373,7 +384,7 @@ class Agent(nn.Module):
     @torch.no_grad()
     def log_prob(self, obs, action) -> np.ndarray:
         """log pi(a|s), (B,). A continuous action's density is that in [-1, 1]."""
-        obs = check_like("observations", obs, self.example)
+        obs = check_like("observations", obs, self.example, len(obs))
         action = encode_actions(action, self.action_space, len(obs))
         log_prob = self.log_policy(self.tensor(obs), self.tensor(action))
         return log_prob.numpy(force=True)
@@ -393,7 +404,7 @@ class Agent(nn.Module):
 
     def to_batch(self, obs, action, next_obs, terminated) -> Batch:
         """Arrays of B transitions, in the environment's units, checked -> tensors."""
-        obs = check_like("observations", obs, self.example)
+        obs = check_like("observations", obs, self.example, len(obs))
         next_obs = check_like("next_observations", next_obs, self.example, len(obs))
         action = encode_actions(action, self.action_space, len(obs))
         terminated = check_array("terminations", terminated, "b", (len(obs),))
@@ -434,9 +445,10 @@ class SoftQ(Agent):
 
     def select_action(self, obs, greedy):
         """The policy's mode or a sample, as in Batch."""
-        policy = soft_policy(self.critic(self.scaled(obs)), self.config.temperature).exp()
+        q = self.critic(self.scaled(obs))
         if greedy:
-            return policy.argmax(1)
+            return q.argmax(1)
+        policy = soft_policy(q, self.config.temperature).exp()
         return torch.multinomial(policy, 1, generator=self.generator).squeeze(1)
 
 
@@ -470,11 +482,9 @@ class SoftNAF(Agent):
         return value + self.config.temperature * normal_log_prob(noise, log_std), value
 
     def value(self, obs, critic=None):
-        """V(s), (B,), by the critic or, where it is given, by the target network."""
         return self.heads(obs, critic or self.critic)[0]
 
     def select_action(self, obs, greedy):
-        """The policy's mode or a sample, as in Batch."""
         _, mean, log_std = self.heads(obs, self.critic)
         if greedy:
             return mean
@@ -532,15 +542,15 @@ class SoftActorCritic(Agent):
         return squash(mean, log_std, (u - mean) / log_std.exp())[1]
 
     def select_action(self, obs, greedy):
-        """The policy's mode or a sample, as in Batch."""
         return self.normal(obs)[0].tanh() if greedy else self.sample(obs)[0]
 
 
 # ------------------------------------------------------- Learning and the environment
-def new_agent(demos: Demos, config: Config | None = None, **networks: nn.Module) -> Agent:
+def new_agent(demos: Demos, config: Config | None = None,
+              **networks: nn.Module) -> Agent:
     """An untrained agent; networks: a critic and an actor of the user's own."""
     config = config or Config()
-    scale = input_scale(demos.observations) if config.scale_inputs else None
+    scale = input_scale(demos.observations) if config.scale_inputs else 1.0
     kind = agent_class(demos.action_space, config)
     return kind(demos.observations[0], demos.action_space, config, scale, **networks)
 
@@ -561,18 +571,20 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
     check_space(demos.action_space, agent.action_space)
     if given and config:
         agent.configure(config)
-    config, generator = agent.config, agent.generator
+    config, replay = agent.config, agent.replay
     expert = agent.to_batch(demos.observations, demos.actions,
                             demos.next_observations, demos.terminations)
     expert = expert._replace(initial_obs=expert.obs[agent.tensor(demos.starts)])
-    replay, own_steps = agent.replay, agent.explore(env)  # offline, the latter is unused
+    own_steps = explore(agent, env)
+    one_thread = config.device == "cpu" and not agent.has_modes
     try:
-        with threads(1 if agent.is_small() else None), closing(own_steps):
+        with threads(1 if one_thread else None), closing(own_steps):
             for step in progress(config.steps):
                 if env is not None:
-                    obs, action, next_obs, terminated, *_ = next(own_steps)
-                    replay.add(agent.to_batch([obs], [action], [next_obs], [terminated]))
-                batch, is_expert = replay.sample(expert, config.batch_size, generator)
+                    step_row = [[x] for x in next(own_steps)[:4]]
+                    replay.add(agent.to_batch(*step_row))
+                batch, is_expert = replay.sample(
+                    expert, config.batch_size, agent.generator)
                 info = agent.update(batch, is_expert)
                 if callback:
                     callback(step, info)
@@ -588,8 +600,9 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
 def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> Demos:
     """Whole episodes of policy: an observation (*obs) -> an action."""
     with make_env(env) as env:
-        table = zip(*rollout(env, policy, seed, episodes=episodes))
-        return Demos(env.action_space, *map(np.array, table), recorded=True)
+        columns = zip(*rollout(env, policy, seed, episodes=episodes))
+        table: dict[str, Any] = dict(zip(Step._fields, map(np.array, columns)))
+        return Demos(env.action_space, **table, recorded=True)
 
 
 def evaluate(agent: Agent, env: gym.Env | str, episodes: int, seed: int) -> np.ndarray:
@@ -601,24 +614,139 @@ def evaluate(agent: Agent, env: gym.Env | str, episodes: int, seed: int) -> np.n
 
 
 # ======================================================================================
-# Nothing below is needed to understand IQ-Learn: environments, demonstrations and files.
+# Nothing below is needed to understand IQ-Learn. First, what an agent is made of.
 
 
-# --------------------------------------------------------------------- The environment
-class Step(NamedTuple):
-    """One step of an environment: a row of Demos, by the same names."""
+def check_config(config: Config) -> None:
+    """ValueError for a field that can't be; numpy's numbers become Python's."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, np.generic):  # checkpoints hold Python's types only
+            object.__setattr__(config, field.name, value.item())
+    for name, choices in CHOICES.items():
+        value = getattr(config, name)
+        if value not in [*choices]:
+            raise ValueError(f"{name} is {value!r}; allowed: {[*choices]}")
+    for name, (low, high) in RANGES.items():
+        value, words = getattr(config, name), WORDS.get(name, [])
+        is_number = type(value) in (int, type(low))
+        if not (low <= value <= high if is_number else value in words):
+            kind = "a whole number" if type(low) is int else "a number"
+            also = f", or one of {words}" if words else ""
+            raise ValueError(f"{name} is {value!r} ({type(value).__name__}); allowed: "
+                             f"{kind} from {low} to {high}{also}")
+    try:
+        torch.ones(1, device=torch.device(str(config.device))).item()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device is {config.device!r}, which PyTorch can't use here "
+                         f"({one_line(error)}); 'cpu' always works") from None
 
-    observations: np.ndarray
-    actions: np.ndarray
-    next_observations: np.ndarray
-    terminations: bool
-    truncations: bool
-    rewards: float
-    episode_ids: int
+
+def agent_class(action_space: gym.Space, config: Config) -> type[Agent]:
+    if isinstance(action_space, Discrete):
+        return SoftQ
+    return SoftNAF if config.continuous == "naf" else SoftActorCritic
 
 
-RUNNING: dict[int, object] = {}  # id of an environment: the rollout that stepped it last
-TIME_LIMIT = 10_000  # steps of an episode, where the environment has no limit of its own
+def make_network(name: str, network: nn.Module | None, outputs: int, hidden: int,
+                 *shapes: tuple[int, ...]) -> nn.Module:
+    """A copy of the user's network, or an MLP, after a trial; shapes: of its inputs."""
+    row = [torch.zeros(1, *x, dtype=torch.float32, device="cpu") for x in shapes]
+    if network is None:
+        inputs = sum(x.numel() for x in row)
+        if hidden * (inputs + hidden) > 2**25:
+            raise ValueError(
+                f"{inputs} inputs and {hidden} hidden units make an MLP of more than "
+                f"{2**25} weights: pass a network of your own ({name}=...)")
+        network = MLP(inputs, hidden, outputs)
+    network = copy.deepcopy(network).to("cpu", torch.float32).eval()
+    with torch.no_grad():
+        shape = tuple(network(*row).shape)
+    if shape != (1, outputs):
+        raise ValueError(
+            f"{name}'s output for one row has shape {shape}; allowed: {(1, outputs)}")
+    return network
+
+
+INPUT_SIZES = 0.03, 1.0  # root mean squares between which inputs are left as they are
+
+
+def input_scale(observations: np.ndarray) -> np.ndarray:
+    """What each input is divided by, (*obs), so that its size lies in INPUT_SIZES.
+
+    Its size is its root mean square in the demonstrations. Nothing is subtracted: a
+    state that they never showed is no farther away than it is. An input that is always
+    0 stays as it is. Bytes share one unit, and so one scale.
+    """
+    parts = np.array_split(observations, len(observations) // 100 + 1)  # spares memory
+    total = sum(np.square(part, dtype=np.float64).sum(axis=0) for part in parts)
+    size = np.sqrt(total / len(observations))
+    if observations.dtype == np.uint8:
+        size = np.full_like(size, np.sqrt(np.square(size).mean()))
+    size = np.where(size > 0, size, 1.0)
+    return size / size.clip(*INPUT_SIZES)
+
+
+class Replay:
+    """The learner's own transitions; it grows as they come."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.columns: list[Tensor] = []
+
+    def add(self, row: Batch) -> None:
+        """Keep a transition, a Batch of one row."""
+        if not self.columns:
+            self.columns = list(row[:4])
+        elif self.size == len(self.columns[0]):
+            self.columns = [torch.cat([x, torch.empty_like(x)]) for x in self.columns]
+        for column, x in zip(self.columns, row[:4]):
+            column[self.size] = x[0]
+        self.size += 1
+
+    def sample(self, expert: Batch, size: int,
+               generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """size transitions of the expert's and, if any, of the learner's; is_expert."""
+        columns = draw(expert[:4], len(expert.obs), size, generator)
+        if self.size:
+            own = draw(self.columns, self.size, size, generator)
+            columns = [torch.cat(pair) for pair in zip(columns, own)]
+        is_expert = torch.arange(len(columns[0]), device=generator.device) < size
+        return Batch(*columns)._replace(initial_obs=expert.initial_obs), is_expert
+
+
+def draw(columns, known: int, size: int, generator: torch.Generator) -> list[Tensor]:
+    """size of the known first rows of each column, with replacement."""
+    rows = torch.randint(known, (size,), generator=generator, device=generator.device)
+    return [column[rows] for column in columns]
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Compute on a number of threads, then on as many as before."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(number or before)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def progress(steps: int) -> Iterator[int]:
+    """1 to steps: a bar in terminals and notebooks, in log files a line at times."""
+    numbers = range(1, steps + 1)
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+        return iter(tqdm(numbers))
+    line = "{n_fmt} of {total_fmt} updates in {elapsed}, {remaining} to go\n"
+    return iter(tqdm(
+        numbers, bar_format=line, delay=30, mininterval=30, maxinterval=60))
+
+
+# ------------------------------------------------------------------------ Environments
+Step = namedtuple("Step", "observations actions next_observations terminations "
+                  "truncations rewards episode_ids")  # a row of Demos
+RUNNING: dict[int, object] = {}  # id of an environment -> the rollout that steps it
+TIME_LIMIT = 10_000  # steps of an episode, if the environment has no limit of its own
 
 
 @contextmanager
@@ -636,7 +764,6 @@ def make_env(env: gym.Env | str) -> Iterator[gym.Env]:
 
 
 def has_time_limit(env: gym.Env) -> bool:
-    """Whether a wrapper truncates episodes."""
     while isinstance(env, gym.Wrapper):
         if isinstance(env, gym.wrappers.TimeLimit):
             return True
@@ -667,34 +794,56 @@ def rollout(env: gym.Env | str, policy: Callable, seed: int, agent: Agent | None
                 next_obs, reward, terminated, truncated, _ = env.step(action.copy())
                 name = f"{step} of episode {episode}"
                 next_obs = check_observation(next_obs, example, f"observation {name}")
+                reward = check_reward(reward, f"reward {name}")
                 if step == limit and not (terminated or truncated):
                     warnings.warn(f"episode {episode} is cut after {step} steps, since "
-                                  "the environment has no TimeLimit: wrap it in one")
+                                  "the environment has no TimeLimit: wrap it in one",
+                                  stacklevel=2)
                 done = bool(terminated), bool(truncated) or step == limit
-                yield Step(obs, action, next_obs, *done,
-                           check_reward(reward, f"reward {name}"), episode)
+                yield Step(obs, action, next_obs, *done, reward, episode)
                 obs = next_obs
                 if any(done) or RUNNING[core] is not this:
                     break
 
 
+def explore(agent: Agent, env: gym.Env | str | None) -> Generator[Step, None, None]:
+    """The agent's own steps: at first from config.seed, later from other starts."""
+    if env is None:  # offline
+        return
+    seed, generator = agent.config.seed, agent.generator
+    if agent.replay.size:
+        seed = int(torch.randint(
+            2**31, (), generator=generator, device=generator.device))
+    yield from rollout(env, lambda obs: agent.act(obs, greedy=False), seed, agent)
+
+
 def check_observation(obs, example: np.ndarray | None, name: str) -> np.ndarray:
     """A copy of one observation; ValueError unless an array of numbers like example."""
     if isinstance(obs, (dict, tuple, str)) or np.ndim(obs) == 0:
+        parts = [*obs] if isinstance(obs, dict) else repr(obs)[:60]
         raise ValueError(
-            f"{name} is {type(obs).__name__} {obs!r:.60}; allowed: one array of numbers. "
-            "Wrap the environment in gymnasium.wrappers.FlattenObservation, or MiniGrid "
-            "in minigrid.wrappers.ImgObsWrapper")
+            f"{name} is a {type(obs).__name__}, {parts}; allowed: one array of numbers."
+            " Wrap the environment in gymnasium.wrappers.FlattenObservation (MiniGrid:"
+            " in minigrid.wrappers.ImgObsWrapper)")
     if example is None:
-        return check_array(name, obs, "biuf", np.shape(obs)).copy()
-    return check_like(name, [obs], example)[0].copy()
+        return check_array(name, obs, "biuf").copy()
+    return check_like(name, obs, example).copy()
+
+
+def check_reward(reward, name: str) -> float:
+    """One finite number, whatever holds it."""
+    if np.size(reward) != 1:
+        raise ValueError(f"{name} is {reward}, {np.size(reward)} numbers; allowed: one."
+                         " Wrap the environment so that it weighs and adds them")
+    return float(check_array(name, reward, "biuf").item())
 
 
 def cast_action(action, space: gym.Space) -> np.ndarray:
     """One action in the space's dtype and, if it is continuous, within its bounds."""
     action = np.asarray(action)
     if isinstance(space, Box):
-        action = action.astype(space.dtype).clip(space.low, space.high)
+        check_array("the policy's action", action, "biuf")
+        action = np.asarray(action.astype(space.dtype).clip(space.low, space.high))
     elif action.ndim == 0:
         action = action[()]  # a number, as spaces sample it
     if action not in space:
@@ -702,19 +851,47 @@ def cast_action(action, space: gym.Space) -> np.ndarray:
     return action
 
 
-def check_reward(reward, name: str) -> float:
-    """One finite number, whatever holds it."""
-    if np.size(reward) != 1:
-        raise ValueError(f"{name} is {reward}, {np.size(reward)} numbers; allowed: one. "
-                         "Wrap the environment so that it weighs and adds them")
-    return float(check_array(name, reward, "biuf", np.shape(reward)).item())
+# ---------------------------------------------------------------------- Action spaces
+def action_bounds(space: gym.Space) -> np.ndarray:
+    """The lowest and highest action (2, A); ValueError for what can't be learned."""
+    if isinstance(space, Discrete):
+        return np.array([[space.start], [space.start + space.n - 1]], np.float64)
+    if isinstance(space, Box) and space.dtype is not None and space.dtype.kind == "f":
+        bounds = np.array([space.low, space.high], np.float64).reshape(2, -1)
+        width = bounds[1] - bounds[0]  # neither lost in rounding nor without end
+        if width.size and ((width <= 1e6) & (abs(bounds) < 1e6 * width)).all():
+            return bounds
+    raise ValueError(
+        f"action space is {space}; allowed: a Discrete, into which several choices can "
+        "be numbered, or a Box of floats whose bounds are finite, up to 1e6 apart")
+
+
+def check_actions(actions, space: gym.Space, rows: int) -> np.ndarray:
+    """Actions (rows, *action) as an array; ValueError unless all lie in the space."""
+    kinds, shape = "iu" if isinstance(space, Discrete) else "iuf", space.shape or ()
+    low, high = action_bounds(space).reshape((2,) + shape)
+    actions = check_array("actions", actions, kinds, (rows,) + shape)
+    slack = 1e-6 * (high - low)
+    outside = np.argwhere((actions < low - slack) | (actions > high + slack))
+    if len(outside):
+        row = outside[0][0]
+        raise ValueError(f"actions[{row}] is {actions[row]}; allowed: one of {space}")
+    return actions
+
+
+def check_space(space: gym.Space, own: gym.Space) -> None:
+    """ValueError unless a space has the same actions, and bounds, as the own."""
+    bounds, own_bounds = (action_bounds(x).astype(np.float32) for x in (space, own))
+    if space.shape != own.shape or isinstance(space, Box) != isinstance(own, Box) or (
+            bounds.tolist() != own_bounds.tolist()):
+        raise ValueError(f"the action space is {space}; allowed: {own}, as before")
 
 
 def encode_actions(actions, space: gym.Space, rows: int) -> np.ndarray:
     """Actions of the environment, checked -> as in Batch; each may be flat."""
-    actions = np.asarray(actions)
-    if actions.size == rows * math.prod(space.shape):
-        actions = actions.reshape(rows, *space.shape)
+    actions, shape = np.asarray(actions), space.shape or ()
+    if actions.size == rows * math.prod(shape):
+        actions = actions.reshape((rows,) + shape)
     actions = check_actions(actions, space, rows)
     if isinstance(space, Discrete):
         return actions.astype(np.int64) - int(space.start)
@@ -730,54 +907,16 @@ def decode_actions(actions: np.ndarray, space: gym.Space) -> np.ndarray:
     low, high = action_bounds(space)
     actions = actions.astype(np.float64)  # so that both bounds are met exactly
     actions = (low * (1 - actions) + high * (1 + actions)) / 2
-    return actions.reshape(-1, *space.shape).astype(space.dtype)
-
-
-def action_bounds(space: gym.Space) -> np.ndarray:
-    """The lowest and the highest action (2, A); ValueError for what can't be learned."""
-    if isinstance(space, Discrete):
-        return np.float64([[space.start], [space.start + space.n - 1]])
-    if not isinstance(space, Box):
-        reason = "if it is made of several choices, number their combinations"
-    elif space.dtype.kind != "f":
-        reason = "of floats: number its actions, or round floats in a wrapper"
-    else:
-        low, high = bounds = np.float64([space.low, space.high]).reshape(2, -1)
-        width = high - low  # neither lost in rounding nor without end
-        if len(width) and ((width <= 1e6) & (abs(bounds) < 1e6 * width)).all():
-            return bounds
-        reason = "with finite bounds up to 1e6 apart: gymnasium.wrappers.RescaleAction"
-    raise ValueError(
-        f"action space is {space}; allowed: a Discrete, or a Box of floats ({reason})")
-
-
-def check_actions(actions, space: gym.Space, rows: int) -> np.ndarray:
-    """Actions (rows, *action) as an array; ValueError unless all lie in the space."""
-    low, high = action_bounds(space).reshape(2, *space.shape)
-    kinds = "iu" if isinstance(space, Discrete) else "iuf"
-    actions = check_array("actions", actions, kinds, (rows, *space.shape))
-    slack = 1e-6 * (high - low)
-    outside = np.argwhere((actions < low - slack) | (actions > high + slack))
-    if len(outside):
-        row = outside[0][0]
-        raise ValueError(f"actions[{row}] is {actions[row]}; allowed: one of {space}")
-    return actions
-
-
-def check_space(space: gym.Space, own: gym.Space) -> None:
-    """Refuse an action space that has other actions, or other bounds, than the own."""
-    bounds, own_bounds = np.float32(action_bounds(space)), np.float32(action_bounds(own))
-    if (space.shape, type(space)) != (own.shape, type(own)) or (bounds != own_bounds).any():
-        raise ValueError(f"the environment's action space is {space}; allowed: {own}, "
-                         "that of the demonstrations")
+    return actions.reshape((-1,) + (space.shape or ())).astype(space.dtype)
 
 
 def space_to_dict(space: gym.Space) -> dict[str, Any]:
     """What files keep of an action space."""
-    if isinstance(space, Discrete):
-        return {"n_actions": int(space.n)} | (
-            {"start": int(space.start)} if space.start else {})
-    return {"action_low": space.low, "action_high": space.high}
+    if isinstance(space, Box):
+        return {"action_low": space.low, "action_high": space.high}
+    assert isinstance(space, Discrete)
+    start = {"start": int(space.start)} if space.start else {}
+    return {"n_actions": int(space.n)} | start
 
 
 def space_from_dict(data) -> gym.Space | None:
@@ -796,12 +935,12 @@ def space_from_dict(data) -> gym.Space | None:
 class Demos:
     """An expert's N transitions in order of time, checked on entry (ValueError).
 
-    Where both flags are True, the state is terminal and a limit fell on it by chance.
+    Where both flags are True, the state is terminal, and a limit fell on it by chance.
     """
 
     action_space: gym.Space
     observations: np.ndarray  # (N, *obs)
-    actions: np.ndarray  # (N,) whole numbers, or (N, *action), in the environment's units
+    actions: np.ndarray  # (N,) integers, or (N, *action), in the environment's units
     next_observations: np.ndarray  # (N, *obs), the true ones, not those of a reset
     terminations: np.ndarray  # (N,) bool: the next state is terminal
     truncations: np.ndarray  # (N,) bool: cut off there, as by a time limit
@@ -810,56 +949,61 @@ class Demos:
     recorded: InitVar[bool] = False  # by record itself: no warning about resets
 
     def __post_init__(self, recorded: bool) -> None:
-        shape = np.shape(self.observations)
+        action_bounds(self.action_space)  # refuses what can't be learned
+        shape = check_array("observations", self.observations, "biuf").shape
         if len(shape) < 2 or 0 in shape:
             raise ValueError(f"observations have shape {shape}; allowed: (N, ...)")
-        n = shape[0]
-        expected = {"observations": ("biuf", shape), "next_observations": ("biuf", shape),
-                    "terminations": ("b", (n,)), "truncations": ("b", (n,)),
-                    "rewards": ("biuf", (n,)), "episode_ids": ("iu", (n,))}
+        n = shape[:1]
+        expected = {
+            "observations": ("biuf", shape), "next_observations": ("biuf", shape),
+            "terminations": ("b", n), "truncations": ("b", n), "rewards": ("biuf", n),
+            "episode_ids": ("iu", n)}
         for name, column in self.columns.items():
-            column = (check_actions(column, self.action_space, n) if name == "actions"
-                      else check_array(name, column, *expected[name]))
+            if name == "actions":
+                column = check_actions(column, self.action_space, *n)
+            else:
+                column = check_array(name, column, *expected[name])
             setattr(self, name, column.copy())
         ended = (self.terminations | self.truncations)[:-1]
-        follows = (self.observations[1:] == self.next_observations[:-1]).reshape(
-            n - 1, -1).all(axis=1)
+        follows = (self.observations[1:] == self.next_observations[:-1]).all(
+            axis=tuple(range(1, len(shape))))
         new = ~follows if self.episode_ids is None else np.diff(self.episode_ids) != 0
         self.starts = np.append(True, new | ended)  # (N,) bool: first of an episode
         self.episode_ids = np.cumsum(self.starts) - 1
         if (ended & follows).any() and not recorded:
             row = np.argmax(ended & follows)
-            warnings.warn(f"next_observations[{row}] ends an episode and begins the next "
-                          "one: is it that of a reset?", stacklevel=3)
+            warnings.warn(f"next_observations[{row}] ends an episode and begins the "
+                          "next: is it that of a reset?", stacklevel=3)
         self.warn_of_time_limits()
         self.warn_of_float32()
 
     def warn_of_time_limits(self) -> None:
         """Warn where all episodes are told terminated at one and the same length."""
-        last = np.append(self.starts[1:], True)
-        lengths = np.diff(np.flatnonzero(np.append(self.starts, True)))
-        if len(lengths) > 1 and lengths[0] > 1 and (lengths == lengths[0]).all():
-            if (self.terminations & ~self.truncations)[last].all():
-                warnings.warn(
-                    f"all {len(lengths)} episodes terminate after {lengths[0]} steps. Is "
-                    "that a time limit? Then say truncations, not terminations",
-                    stacklevel=4)
+        ends = np.append(self.starts[1:], True)
+        lengths = np.diff(np.flatnonzero(np.append(True, ends)))
+        told = (self.terminations & ~self.truncations)[ends].all()
+        enough = len(lengths) > 2 or len(self) > 40  # two short ones say nothing
+        if told and enough and len(lengths) > 1 and lengths.min() == lengths.max() > 1:
+            warnings.warn(
+                f"all {len(lengths)} episodes terminate after {lengths[0]} steps: is "
+                "that a time limit? Then they are truncations", stacklevel=4)
 
     def warn_of_float32(self) -> None:
-        """Warn of inputs whose differences float32, as networks see them, would lose."""
+        """Warn of inputs whose differences float32, as networks see them, loses."""
         x = self.observations[:1000]  # enough to tell
         lost = (abs(np.float32(x) - x) * (x != x[0])).max(0) > 0.001 * x.std(0)
         lost &= ~(abs(abs(x) - 1.0) < 1e-3).all(0)  # cosines and quaternions may rest
         if lost.any():
-            place = tuple(np.argwhere(lost)[0])
-            warnings.warn(
-                f"observations[:, {', '.join(map(str, place))}], as {x[0][place]}, differ "
-                "by too little for float32: subtract an origin", stacklevel=4)
+            place = tuple(np.argwhere(lost)[0].tolist())
+            column = ", ".join(map(str, (":", *place)))
+            warnings.warn(f"observations[{column}], as {x[0][place]}, differ by too "
+                          "little for float32: subtract an origin", stacklevel=4)
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """The arrays that there are, by name."""
-        return {x: getattr(self, x) for x in Step._fields if getattr(self, x) is not None}
+        columns = {name: getattr(self, name) for name in Step._fields}
+        return {name: x for name, x in columns.items() if x is not None}
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -871,23 +1015,23 @@ class Demos:
 
     def keep(self, rows: np.ndarray) -> Demos:
         """The rows where a mask (N,) is True."""
-        columns = {name: column[rows] for name, column in self.columns.items()}
+        columns: dict[str, Any] = {name: x[rows] for name, x in self.columns.items()}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # said when the whole was made
+            warnings.simplefilter("ignore")  # they were given for the whole
             return Demos(self.action_space, **columns)
 
     def take(self, episodes: int) -> Demos:
         """The first episodes."""
-        known = self.starts.sum()
+        number, known = np.cumsum(self.starts), self.starts.sum()
         if not 1 <= episodes <= known:
             raise ValueError(f"episodes is {episodes}; allowed: 1 to {known}")
-        return self.keep(self.episode_ids < episodes)
+        return self.keep(number <= episodes)
 
     def subsample(self, every: int) -> Demos:
         """Rows 0, every, 2 every ... of each episode, so that its first state stays."""
         if every < 1:
             raise ValueError(f"subsample is {every}; allowed: 1 or more")
-        first = np.flatnonzero(self.starts)[self.episode_ids]
+        first = np.flatnonzero(self.starts)[np.cumsum(self.starts) - 1]
         return self.keep((np.arange(len(self)) - first) % every == 0)
 
     @classmethod
@@ -899,32 +1043,29 @@ class Demos:
         or (T, *action); rewards (T,); terminated: whether the last state is terminal,
         rather than a limit from outside: one bool, or (T,) of which the last counts.
         """
-        lists = {"observations": observations, "actions": actions,
-                 "terminated": terminated} | ({"rewards": rewards} if rewards else {})
-        for name, entries in lists.items():
-            if np.ndim(entries) == 0 or len(entries) != len(actions) or not len(actions):
-                raise ValueError(f"{name} is {entries!r:.60}; allowed: a list with an "
-                                 "entry for each episode, one or more")
-        lengths = [len(x) for x in actions]
-        for i, (obs, length) in enumerate(zip(observations, lengths)):
-            if len(obs) != length + 1:
+        for entries in (observations, actions, terminated, rewards or actions):
+            if isinstance(entries, bool) or not 0 < len(entries) == len(actions):
+                raise ValueError("observations, actions, terminated and rewards have "
+                                 "to be lists with an entry for each episode")
+        for i, (obs, acts) in enumerate(zip(observations, actions)):
+            if len(obs) != len(acts) + 1:
                 raise ValueError(
-                    f"episode {i} has {len(obs)} observations and {length} actions; "
+                    f"episode {i} has {len(obs)} observations for {len(acts)} actions; "
                     "allowed: one observation more. If the last one, where the episode "
                     "stopped, is unknown, leave out the last action")
+        lengths = [len(x) for x in actions]
         last = np.concatenate([np.arange(n) == n - 1 for n in lengths])
         ended = np.repeat([bool(np.ravel(x)[-1]) for x in terminated], lengths)
-        return cls(action_space,
-                   np.concatenate([x[:-1] for x in observations]),
-                   np.concatenate(actions),
-                   np.concatenate([x[1:] for x in observations]),
-                   last & ended, last & ~ended,
-                   np.concatenate(rewards) if rewards else None)
+        return cls(
+            action_space, np.concatenate([x[:-1] for x in observations]),
+            np.concatenate(actions), np.concatenate([x[1:] for x in observations]),
+            last & ended, last & ~ended, np.concatenate(rewards) if rewards else None)
 
     def save(self, path) -> None:
         """Write an .npz without pickles, whole or not at all."""
+        arrays: dict[str, Any] = self.columns | space_to_dict(self.action_space)
         with whole_file(path) as file:
-            np.savez(file, **self.columns, **space_to_dict(self.action_space))
+            np.savez(file, **arrays)
 
     @classmethod
     def load(cls, path, action_space: gym.Space | str | None = None) -> Demos:
@@ -933,54 +1074,26 @@ class Demos:
             with np.load(path, allow_pickle=False) as file:
                 names = [*file]
                 columns = {name: file[name] for name in Step._fields if name in names}
-                own = space_from_dict(file)
-        except Exception as error:  # numpy and zipfile have many for bad files
-            raise ValueError(f"{path} is no .npz of arrays ({one_line(error)})") from None
+                space = space_from_dict(file)
+        except Exception as error:  # numpy and zipfile have many, and odd advice
+            kind = type(error).__name__
+            raise ValueError(f"{path} is no .npz of arrays ({kind})") from None
         absent = [name for name in Step._fields[:5] if name not in columns]
         if absent:
             raise ValueError(f"{path} has no {absent}; it has {names}")
         if isinstance(action_space, str):
             with make_env(action_space) as env:
                 action_space = env.action_space
-        if own is None and action_space is None:
+        space = space or action_space
+        if space is None:
             raise ValueError(f"{path} tells no action space: pass action_space=...")
-        check_space(action_space or own, own or action_space)
-        return cls(action_space or own, **columns)
-
-
-class Replay:
-    """The learner's own transitions; it grows as they come."""
-
-    def __init__(self) -> None:
-        self.size, self.columns = 0, []
-
-    def add(self, row: Batch) -> None:
-        """Keep a transition, a Batch of one row."""
-        if not self.columns:
-            self.columns = list(row[:4])
-        elif self.size == len(self.columns[0]):
-            self.columns = [torch.cat([x, torch.empty_like(x)]) for x in self.columns]
-        for column, x in zip(self.columns, row):
-            column[self.size] = x[0]
-        self.size += 1
-
-    def sample(self, expert: Batch, size: int,
-               generator: torch.Generator) -> tuple[Batch, Tensor]:
-        """size transitions of the expert's and, if any, of the learner's; is_expert."""
-        def draw(columns, known):
-            rows = torch.randint(known, (size,), generator=generator,
-                                 device=generator.device)
-            return [column[rows] for column in columns]
-        columns = draw(expert[:4], len(expert.obs))
-        if self.size:
-            own = draw(self.columns, self.size)
-            columns = [torch.cat(pair) for pair in zip(columns, own)]
-        is_expert = torch.arange(len(columns[0]), device=generator.device) < size
-        return Batch(*columns, expert.initial_obs), is_expert
+        check_space(action_space or space, space)
+        return cls(action_space or space, **columns)
 
 
 # -------------------------------------------------------------------- Arrays and files
-def check_array(name: str, values, kinds: str, shape: tuple) -> np.ndarray:
+def check_array(name: str, values, kinds: str,
+                shape: tuple[int, ...] | None = None) -> np.ndarray:
     """values as an array of finite numbers; ValueError for another dtype.kind or shape.
 
     It isn't a copy, unless the byte order is not the machine's.
@@ -989,32 +1102,27 @@ def check_array(name: str, values, kinds: str, shape: tuple) -> np.ndarray:
         array = np.asarray(values)
     except ValueError as error:  # rows of several lengths
         raise ValueError(f"{name}: {error}") from None
+    shape = array.shape if shape is None else shape
     if array.dtype.kind not in kinds or array.shape != shape:
-        words = {"b": "bool", "iu": "whole numbers"}.get(kinds, "numbers")
-        raise ValueError(f"{name} has dtype {array.dtype} and shape {array.shape}; "
-                         f"allowed: {words}, {shape}")
+        words = {"b": "bool", "iu": "integers"}.get(kinds, "numbers")
+        raise ValueError(f"{name}: {type(values).__name__} of {array.dtype}, shape "
+                         f"{array.shape}; allowed: {words}, shape {shape}")
     if array.dtype.kind == "f":
         bad = np.argwhere(~(abs(array) < np.float64(3e38)))  # float32 ends there
         if len(bad):
             place = tuple(bad[0].tolist())
             raise ValueError(f"{name}{[*place]} is {array[place]}; allowed: finite "
                              "numbers. Leave out its episode, or fill it in")
-    return array.astype(native(array.dtype), copy=False)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def check_like(name: str, values, example: np.ndarray, rows: int | None = None):
-    """Observations (rows, *obs) as an array; ValueError unless they are like example."""
-    rows = len(values) if rows is None else rows
-    array = check_array(name, values, "biuf", (rows, *example.shape))
+def check_like(name: str, values, example: np.ndarray, *rows: int) -> np.ndarray:
+    """Observations (*rows, *obs) as an array; ValueError unless like example."""
+    array = check_array(name, values, "biuf", rows + example.shape)
     if (array.dtype == np.uint8) != (example.dtype == np.uint8):
-        raise ValueError(f"{name} have dtype {array.dtype}, the demonstrations' have "
-                         f"{example.dtype}: bytes and other numbers don't mix")
+        raise ValueError(f"{name}: {array.dtype}, but the demonstrations' observations "
+                         f"are {example.dtype}; bytes and other numbers don't mix")
     return array
-
-
-def native(dtype: np.dtype) -> np.dtype:
-    """A dtype in the machine's own byte order."""
-    return dtype.newbyteorder("=")
 
 
 def one_line(error: BaseException) -> str:
@@ -1024,17 +1132,24 @@ def one_line(error: BaseException) -> str:
 @contextmanager
 def whole_file(path) -> Iterator[Any]:
     """A file to write, which takes its place only once it is whole."""
-    path = os.path.realpath(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(f"{path} is no file that can be replaced")
+    path = check_writable(path)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         with open(f"{folder}/part", "wb") as file:
             yield file
         os.replace(f"{folder}/part", path)
 
 
+def check_writable(path) -> str:
+    """The real path of a file; OSError if it can't be written."""
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"{path} is no file that can be replaced")
+    tempfile.TemporaryDirectory(dir=os.path.dirname(path)).cleanup()
+    return path
+
+
 def write_agent(agent: Agent, path) -> None:
-    """Write what load reads, without pickled code."""
+    """Write what load reads."""
     space = space_to_dict(agent.action_space)
     state = {"config": asdict(agent.config) | {"device": "cpu"},
              "space": {name: torch.as_tensor(x) for name, x in space.items()},
@@ -1048,109 +1163,27 @@ def load(path, **networks: nn.Module) -> Agent:
     """A saved agent, on the CPU; networks of the user's own have to be given again."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        weights, own = state["weights"], state["own_networks"]
+        weights = state["weights"]
+        space: Any = space_from_dict(state["space"])
         if sum(x.numel() for x in weights.values()) > os.path.getsize(path):
             raise ValueError("it tells of more weights than it holds")
-        missing = [f"{name}=..." for name in own if networks.get(name) is None]
+        missing = [f"{x}=..." for x in state["own_networks"] if networks.get(x) is None]
         if missing:
             raise ValueError(f"pass its own networks: load(path, {', '.join(missing)})")
-        config, space = Config(**state["config"]), space_from_dict(state["space"])
-        example = np.zeros(weights["obs_scale"].shape, state["dtype"])
-        agent = agent_class(space, config)(example, space, config, **networks)
+        config = Config(**state["config"])
+        example = np.zeros(tuple(weights["obs_scale"].shape), state["dtype"])
+        kind = agent_class(space, config)
+        agent = kind(example, space, config, **networks)
         for name, tensor in agent.state_dict().items():
-            if weights[name].dtype != tensor.dtype or not weights[name].isfinite().all():
-                raise ValueError(f"{name} is not finite, or not {tensor.dtype}")
+            if weights[name].dtype != tensor.dtype:
+                raise ValueError(f"{name} is {weights[name].dtype}, not {tensor.dtype}")
+            if not weights[name].isfinite().all():
+                raise ValueError(f"{name} is not finite")
         agent.load_state_dict(weights)
     except Exception as error:  # torch and pickle have many for bad files
         raise ValueError(f"{path} is no saved agent ({one_line(error)})") from None
-    agent.updates = 1  # the target network is its own already
+    agent.updates = 1  # its target network is no copy any more
     return agent
-
-
-# ------------------------------------------------------------------- Parts of an agent
-def check_config(config: Config) -> None:
-    """ValueError for a field that can't be; numpy's numbers become Python's."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, np.generic):  # checkpoints hold Python's types only
-            object.__setattr__(config, field.name, value.item())
-    for name, choices in CHOICES.items():
-        value = getattr(config, name)
-        if value not in choices:
-            raise ValueError(f"{name} is {value!r}; allowed: {[*choices]}")
-    for name, (low, high) in RANGES.items():
-        value, words = getattr(config, name), WORDS.get(name, [])
-        is_number = type(value) in (int, type(low))
-        if not (low <= value <= high if is_number else value in words):
-            kind = "a whole number" if type(low) is int else "a number"
-            also = f", or {words}" if words else ""
-            raise ValueError(f"{name} is {value!r} ({type(value).__name__}); allowed: "
-                             f"{kind} from {low} to {high}{also}")
-    try:
-        torch.ones(1, device=config.device).item()
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(f"device is {config.device!r}, which PyTorch can't use here "
-                         f"({one_line(error)}); 'cpu' always works") from None
-
-
-def agent_class(action_space: gym.Space, config: Config) -> type[Agent]:
-    if isinstance(action_space, Discrete):
-        return SoftQ
-    return SoftNAF if config.continuous == "naf" else SoftActorCritic
-
-
-def make_network(name: str, network: nn.Module | None, outputs: int, hidden: int,
-                 *inputs: tuple) -> nn.Module:
-    """A copy of the user's network, or an MLP, after a trial; inputs: a row's shapes."""
-    row = [torch.zeros(1, *x, dtype=torch.float32, device="cpu") for x in inputs]
-    if network is None:
-        inputs = sum(x.numel() for x in row)
-        if hidden * (inputs + hidden) > 2**25:
-            raise ValueError(
-                f"{inputs} inputs and {hidden} hidden units make an MLP of over {2**25} "
-                f"weights: pass a network of your own ({name}=...)")
-        network = MLP(inputs, hidden, outputs)
-    network = copy.deepcopy(network).to("cpu", torch.float32).eval()
-    with torch.no_grad():
-        shape = tuple(network(*row).shape)
-    if shape != (1, outputs):
-        raise ValueError(
-            f"{name}'s output for one row has shape {shape}; allowed: {(1, outputs)}")
-    return network
-
-
-def input_scale(observations: np.ndarray) -> np.ndarray:
-    """The root mean square of each input in the demonstrations, (*obs); 1 where it is 0.
-
-    Without a shift, so that what they never showed is no farther away than it is. Bytes
-    share one unit, and one scale.
-    """
-    parts = np.array_split(observations, len(observations) // 100 + 1)  # spares memory
-    total = sum(np.square(part, dtype=np.float64).sum(0) for part in parts)
-    scale = np.sqrt(total / len(observations))
-    if observations.dtype == np.uint8:
-        scale = np.full_like(scale, np.sqrt(np.square(scale).mean()))
-    return np.where(scale > 0, scale, 1.0)
-
-
-@contextmanager
-def threads(number: int | None) -> Iterator[None]:
-    """Compute on a number of threads, then on as many as before."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(number or before)
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def progress(steps: int) -> Iterator[int]:
-    """1 to steps, with a bar in terminals and notebooks, or now and then a line."""
-    if sys.stderr.isatty() or "ipykernel" in sys.modules:
-        return iter(tqdm(range(1, steps + 1)))
-    line = "{n_fmt} of {total_fmt} updates in {elapsed}, {remaining} to go\n"
-    return iter(tqdm(range(1, steps + 1), bar_format=line, delay=30, mininterval=30,
-                     maxinterval=60))
 
 
 # ------------------------------------------------------------------------ Command line
@@ -1177,9 +1210,6 @@ def scripted_expert(env_id: str) -> Callable:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Demonstrations, learning and evaluation, as a report."""
     config = Config(**{"steps": args.steps, "seed": args.seed} | dict(args.set))
-    if args.out:
-        with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.realpath(args.out))):
-            pass  # fail now, not after hours of learning
     with make_env(args.env) as env:
         if args.demos:
             demos = Demos.load(args.demos, env.action_space)
@@ -1192,7 +1222,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         agent = new_agent(demos, config)
         env.action_space.seed(config.seed)
         fresh = config.seed ^ 1_000_000  # episodes that nobody has seen
-        chance = record(env, lambda obs: env.action_space.sample(), 20, fresh)
+        chance = np.zeros(20)
+        for step in rollout(env, lambda _: env.action_space.sample(), fresh, agent, 20):
+            chance[step.episode_ids] += step.rewards
+        if args.out:
+            check_writable(args.out)  # fail now, not after hours of learning
         start = time.perf_counter()
         try:
             learn(demos, env if args.online else None, agent=agent)
@@ -1204,7 +1238,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {"env": args.env, "mode": "online" if args.online else "offline",
             "demos_transitions": len(demos),
             "expert_return": None if np.isnan(expert_return) else expert_return,
-            "random_return": chance.returns().mean(),
+            "random_return": chance.mean(),
             "return_mean": returns.mean(), "return_std": returns.std(),
             "updates": config.steps, "env_steps": config.steps * args.online,
             "seconds": seconds, "updates_per_second": config.steps / seconds}
@@ -1223,7 +1257,7 @@ def setting(text: str) -> tuple[str, Any]:
     names = [field.name for field in fields(Config)]
     if name not in names or not value:
         raise argparse.ArgumentTypeError(
-            f"{text!r}; allowed: FIELD=VALUE with a field of {names}")
+            f"{text!r} is no FIELD=VALUE with a field of {names}")
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
@@ -1235,7 +1269,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser("iq.py", description="IQ-Learn from demonstrations.")
     add = parser.add_argument
     add("env", nargs="?", default="CartPole-v1", help="environment to evaluate in")
-    add("--demos", metavar="F.npz", help="demonstrations (default: the built-in expert)")
+    add("--demos", metavar="F.npz", help="demonstrations (the built-in expert's)")
     add("--episodes", type=int, help="demonstrations to use (all; 1 of the expert)")
     add("--subsample", type=int, default=1, help="use every K-th transition")
     add("--online", action="store_true", help="learn from own steps, too")
