@@ -21,13 +21,13 @@ function onTheme(f) {
 
 /* The context of a canvas, in CSS pixels, sharp on every screen. The drawing keeps the
    size that the canvas asks for, or, where fluid, follows the width that the page gives:
-   then letters keep their size on a phone. */
-function surface(element, fluid = false) {
+   then letters keep their size on a phone. flat: its height stays. */
+function surface(element, fluid = false, flat = false) {
   const asked = {w: +element.getAttribute("width"), h: +element.getAttribute("height")};
   const c = element.getContext("2d"), own = {c, ...asked};
   own.blank = () => {
     const k = Math.max(1, window.devicePixelRatio || 1), real = element.clientWidth;
-    if (fluid && real > 0) { own.w = real; own.h = Math.round(real * asked.h / asked.w); }
+    if (fluid && real > 0) { own.w = real; own.h = flat ? asked.h : Math.round(real * asked.h / asked.w); }
     const wide = Math.round(own.w * k), high = Math.round(own.h * k);
     if (element.width !== wide || element.height !== high) {
       element.width = wide; element.height = high; }
@@ -250,7 +250,7 @@ function arrow(c, x, y, a, length, u) {
 
 /* What the colours mean, from -top to top or from 0, with numbers. */
 function legend(element, top, low, ink, words) {
-  const s = surface(element, true), {c} = s; s.blank();
+  const s = element.cave = element.cave || surface(element, true, true), {c} = s; s.blank();
   const {w} = s, left = 4, wide = w - 8;
   for (let i = 0; i < wide; i++) {
     const t = low + (1 - low) * i / (wide - 1); c.fillStyle = `rgb(${rock(t)})`; c.fillRect(left + i, 2, 1.5, 12); }

@@ -1,10 +1,13 @@
-"""The built book in a browser:  python .ci/browser_test.py book/_build/html [screenshots]
+"""The built book in a browser:  python tests/book/browser.py book/_build/html [screenshots]
 
-Debian's chromium by selenium, without a network. Each page has to load with no console
-error and no request that leaves the machine; mathematics is typeset; pictures have words
-and are not blank; what can be moved answers; search finds; links lead somewhere; nothing
-overflows a phone. With a second argument, screenshots of every page go there: light,
-dark and phone. The last line counts; the exit status is 1 where something failed.
+A script and no test of pytest's: it needs the built book, and .ci/run runs it. Debian's
+chromium by selenium, without a network. Each page has to load with no console error and no
+request that leaves the machine; mathematics is typeset, on a phone as large as the text;
+pictures have words and are not blank; what can be moved answers; what is folded says what it
+is; what scrolls can be reached by the keyboard; a dark page prints dark on white; search
+finds; links lead somewhere; nothing overflows a phone. With a second argument, screenshots
+of every page go there: light, dark and phone. The last line counts; the exit status is 1
+where something failed.
 """
 # ruff: noqa: E501 (it holds JavaScript)
 from __future__ import annotations
@@ -162,7 +165,12 @@ const face = b => b.textContent + b.innerHTML.length + [...b.querySelectorAll("c
         out.push([name, "pause", face(b) === stopped]);
       }
     }
+    for (const k of b.querySelectorAll("input[type=checkbox]")) {
+      const was = face(b); k.click(); await sleep(60);
+      out.push([name, "switch " + k.name, face(b) !== was]); k.click(); await sleep(60);
+    }
     for (const k of b.querySelectorAll("select")) {
+      if (k.closest("[hidden]")) continue;
       const was = face(b); k.selectedIndex = (k.selectedIndex + 1) % k.options.length;
       k.dispatchEvent(new Event("input", {bubbles: true})); k.dispatchEvent(new Event("change", {bubbles: true}));
       await sleep(60); out.push([name, "choice", face(b) !== was]);
@@ -198,6 +206,42 @@ for (const e of document.querySelectorAll("main *, article *")) {
     bad.push(e.tagName + "." + e.getAttribute("class") + " " + Math.round(r.right));
 }
 return {page: document.documentElement.scrollWidth, w, bad: bad.slice(0, 8)};
+"""
+
+# What is folded: a summary's words are its name, and an answer is called one.
+FOLDED = """
+return [...document.querySelectorAll("details.hide")].map(d => {
+  const s = d.querySelector("summary"), answer = d.closest(".tag_hide-cell") !== null;
+  const words = [...s.querySelectorAll("p")].filter(p => getComputedStyle(p).display !== "none").map(p => p.textContent).join(" ");
+  return [words, !s.hasAttribute("aria-label") && /^(Show|Hide) the /.test(words) && /answer$/.test(words) === answer]; });
+"""
+
+# What scrolls sideways, and whether the keyboard can reach it by name.
+REACH = """
+const out = [];
+for (const e of document.querySelectorAll("article .cave-wide, article .pst-scrollable-table-container, article .sheet, article div.math, article div.highlight pre")) {
+  if (e.scrollWidth <= e.clientWidth + 1 || e.clientWidth === 0) continue;
+  const named = e.matches("pre") || (e.getAttribute("role") === "region" && (e.getAttribute("aria-label") || "").length > 5);
+  out.push([e.tagName + "." + e.className, e.tabIndex === 0 && named]);
+}
+return out;
+"""
+
+# Displayed formulas against the text around them.
+LETTERS = """
+return [...document.querySelectorAll("article div.math mjx-container[display=true]")].map(m =>
+  parseFloat(getComputedStyle(m).fontSize) / parseFloat(getComputedStyle(document.querySelector("article p")).fontSize));
+"""
+
+# Ink and ground of a page that is about to be printed.
+PAPER = """
+window.dispatchEvent(new Event("beforeprint"));
+const p = document.querySelector("article p"), out = [getComputedStyle(p).color, getComputedStyle(document.body).backgroundColor];
+const code = document.querySelector("article div.highlight");
+if (code) out.push(getComputedStyle(code).color);
+window.dispatchEvent(new Event("afterprint"));
+out.push(document.documentElement.dataset.theme);
+return out;
 """
 
 THEME = """
@@ -246,6 +290,19 @@ def fits(driver, page: str, width: int) -> None:
     wide = driver.execute_script(WIDE)
     check(wide["page"] <= wide["w"] + 1 and wide["w"] == width and not wide["bad"], page,
           f"nothing overflows {width} pixels", wide)
+
+
+def check_print(driver, page: str) -> None:
+    """Printed from dark mode, a page is dark on white, and dark again after."""
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    ink, ground, *code, after = driver.execute_script(PAPER)
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+    def light(color: str) -> float:
+        return sum(float(x) for x in re.findall(r"[\d.]+", color)[:3]) / (3 * 255)
+
+    check(light(ink) < 0.3 < 0.95 < light(ground) and all(light(x) < 0.5 for x in code)
+          and after == "dark", page, "prints dark on white", (ink, ground, code, after))
 
 
 def links(folder: Path, pages: list[str]) -> None:
@@ -311,6 +368,13 @@ def main(argv: list[str]) -> int:
                 moved += len(answers)
                 check(all(a[2] for a in answers), page, f"{len(answers)} controls answer",
                       [a for a in answers if not a[2]])
+                folded = driver.execute_script(FOLDED)
+                check(all(f[1] for f in folded), page, f"{len(folded)} folds say what they hold",
+                      [f for f in folded if not f[1]])
+                copies = driver.execute_script(
+                    "return [document.querySelectorAll('.cave-needs').length, "
+                    "document.querySelectorAll('script[src*=\"cave.js\"]').length]")
+                check(redirect or copies == [0, 1], page, "loads cave.js once", copies)
                 for theme in ("light", "dark"):
                     driver.execute_script(THEME, theme)
                     time.sleep(0.4)
@@ -320,6 +384,8 @@ def main(argv: list[str]) -> int:
                         shot(driver, shots / f"{page.replace('/', '_')[:-5]}_{theme}.png", DESK)
                 time.sleep(0.2)
                 fits(driver, page, DESK[0])
+                if not redirect:
+                    check_print(driver, page)
                 bad, away = logs(driver, home)
                 check(not bad, page, "no console error", bad)
                 check(not away, page, "no request leaves the machine", away)
@@ -329,8 +395,15 @@ def main(argv: list[str]) -> int:
                 driver.get(home + page)
                 driver.execute_async_script(READY)
                 driver.execute_script(PICTURES)  # which opens what is folded
-                time.sleep(0.2)
+                time.sleep(1.8)  # cave.js looks again at what MathJax has made wide
                 fits(driver, page, PHONE[0])
+                letters = driver.execute_script(LETTERS)
+                check(all(x > 0.99 for x in letters), page, "formulas are as large as the text",
+                      letters)
+                scrolls = driver.execute_script(REACH)
+                check(all(x[1] for x in scrolls), page,
+                      f"the keyboard reaches {len(scrolls)} things that scroll",
+                      [x for x in scrolls if not x[1]])
                 if shots:
                     shot(driver, shots / f"{page.replace('/', '_')[:-5]}_phone.png", PHONE)
             narrow(driver, *DESK, False)
