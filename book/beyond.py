@@ -17,8 +17,10 @@ import iq
 
 # commits at which tables were measured with the second edition's iq.py; others: the third's
 SECOND = "defb2d8", "12d72be", "b39374f", "ef2a479"
+THIN = "CartPole, 25 rows"
+LINES = {THIN: "CartPole, 25 lines"}  # the book's word for rows
 LOOKS = {"learner": (caveman.LEARNER, "o"), "clone": (caveman.CLONE, "s"),
-         "other": (caveman.EXTRA, "D")}
+         "other": (caveman.EXTRA, "D"), "chance": (caveman.RANDOM, "x")}
 
 
 def rows(table: str, **keys: str) -> list[dict]:
@@ -41,6 +43,13 @@ def source(table: str, some: list[dict]) -> str:
     return f"<code>{table}.csv</code>, measured at " + "; ".join(told) + "."
 
 
+def posts(ax, lines: int, below: float = 0.2, above: float = 0.18) -> None:
+    """What chance and the expert are, beside each line but not through its words."""
+    for x, who in ((0, "random"), (1, "expert")):
+        ax.vlines([x] * lines, np.arange(lines) - above, np.arange(lines) + below,
+                  color=caveman.COLORS[who], ls=caveman.LINES[who], lw=1.5, zorder=0)
+
+
 class Surprise:
     """A figure with a line for each way of learning: runs, their mean, and a guess."""
 
@@ -61,7 +70,7 @@ class Surprise:
     def show(self, guess: str, alt: str, limits: tuple = (-0.35, 1.4),
              axis: str = "share of the way", marks: tuple = ("chance", "the expert")) -> None:
         """Draw the lines. guess: what most people would have said, for the caption."""
-        fig, ax = caveman.figure(width=5.6, height=0.55 * len(self.lines) + 1.15)
+        fig, ax = caveman.figure(width=5.6, height=0.5 * len(self.lines) + 1.15)
         low, high = limits
         for y, (label, look, expected, values) in enumerate(self.lines):
             color, marker = LOOKS[look]
@@ -72,22 +81,23 @@ class Surprise:
                 continue
             shown = values.clip(low, high)
             spread = 0.09 * np.resize([0, -1, 1], len(shown)) if len(shown) > 1 else 0
-            ax.plot(shown, y + spread, marker, color=color, ms=5, alpha=0.6, mew=0)
+            ax.plot(shown, y + spread, marker, color=color, ms=5, alpha=0.6,
+                    mew=1.5 if marker == "x" else 0)
             ax.plot([shown.mean()] * 2, [y - 0.22, y + 0.22], color=color, lw=3.5)
             if expected is not None and np.isfinite(expected):
                 ax.plot(expected, y, "D", ms=11, mfc="none", mec=caveman.INK, mew=1.6)
             many = f"{len(values)} run" + "s" * (len(values) != 1)
-            ax.text(high, y - 0.3, f"mean {values.mean():.2f} ({many})", va="center",
-                    ha="right", fontsize=9.5)
-        for x, word, who in zip((0, 1), marks, ("random", "expert")):
-            ax.axvline(x, color=caveman.COLORS[who], ls=caveman.LINES[who], lw=1.5, zorder=0)
+            ax.text(high, y - 0.3, f"{values.mean():.2f} ({many})", va="center", ha="right",
+                    fontsize=9.5)
+        posts(ax, len(self.lines))
+        for x, word in zip((0, 1), marks):
             ax.text(x, len(self.lines) - 0.42, word, ha="center", va="center", fontsize=9.5)
         ax.set(xlim=(low - 0.02, high + 0.02), ylim=(len(self.lines) - 0.25, -0.6), xlabel=axis)
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.grid(False)
-        caveman.show(fig, alt, "Dots: runs. Bar: their mean. Hollow diamond: the guess, "
-                     f"{guess}. {source(self.table, self.all)}")
+        caveman.show(fig, alt, "Small marks: runs. Bar: their mean, told at the right. Hollow "
+                     f"diamond: the guess that {guess}. {source(self.table, self.all)}")
 
 
 def fold(title: str, table: list[dict], digits: int = 2) -> None:
@@ -136,7 +146,7 @@ def tasks() -> None:
     fig, ax = caveman.figure(width=5.6, height=0.5 * len(names) + 1.5)
     used = []
     for y, task in enumerate(names):
-        ax.text(-0.5, y - 0.36, task, va="center", fontsize=10.5)
+        ax.text(-0.5, y - 0.36, LINES.get(task, task), va="center", fontsize=10.5)
         for i, (label, look, marker, keys) in enumerate(ways):
             runs = rows("returns", task=task, **keys)
             if not runs:
@@ -148,8 +158,7 @@ def tasks() -> None:
             ax.plot(values.mean(), place, marker, color=caveman.COLORS[look], ms=6,
                     mfc=caveman.COLORS[look] if i != 1 else "none", mew=1.6,
                     label=label if not y else None)
-    for x, who in ((0, "random"), (1, "expert")):
-        ax.axvline(x, color=caveman.COLORS[who], ls=caveman.LINES[who], lw=1.5, zorder=0)
+    posts(ax, len(names), 0.36, 0.2)
     ax.set(xlim=(-0.52, 1.45), ylim=(len(names) - 0.4, -0.7),
            xlabel="share of the way: 0 chance, 1 the expert")
     ax.set_yticks([])
@@ -163,8 +172,6 @@ def tasks() -> None:
 
 
 # --------------------------------------------------------------------- the surprises
-
-THIN = "CartPole, 25 rows"
 
 
 def online(figure: Surprise, label: str, method: str, task: str, look: str = "other",
@@ -189,8 +196,8 @@ def lander() -> None:
 def sqil() -> None:
     """Constant rewards on thin poles and at two goals."""
     figure = Surprise("returns")
-    thin = online(figure, "25 lines of CartPole: SQIL", "SQIL", THIN)
-    online(figure, "25 lines of CartPole: Grok", "iq", THIN, "learner")
+    thin = online(figure, "CartPole, 25 lines: SQIL", "SQIL", THIN)
+    online(figure, "CartPole, 25 lines: Grok", "iq", THIN, "learner")
     for task in "Acrobot", "MountainCar":
         online(figure, f"{task}: SQIL", "SQIL", task, guess=thin)
         online(figure, f"{task}: Grok", "iq", task, "learner")
@@ -201,12 +208,12 @@ def sqil() -> None:
 def initial() -> None:
     """The paper's value term beside the default."""
     figure = Surprise("returns")
-    for task, name in ((THIN, "25 lines of CartPole"), ("Pendulum",) * 2, ("Acrobot",) * 2,
+    for task, name in ((THIN, LINES[THIN]), ("Pendulum",) * 2, ("Acrobot",) * 2,
                        ("MountainCar",) * 2):
         default = float(column(rows("returns", task=task, method="iq", mode="online")).mean())
         online(figure, f'{name}: value_term="initial"', "value term initial", task,
                guess=default)
-    figure.show("as good as the default", "The initial-state value term does well on poles and "
+    figure.show("it is as good as the default", "The initial-state value term does well on poles and "
                 "Pendulum, and fails on Acrobot and MountainCar.")
 
 
@@ -215,7 +222,7 @@ def choices(task: str, changes: dict[str, str], guess: str, alt: str,
             last: bool = True) -> Surprise:
     """The default and changes of one choice, by ablations.csv."""
     figure = figure or Surprise("ablations")
-    short = "25 lines" if task == THIN else task
+    short = LINES.get(task, task)
     default = figure.add(f"{short}: the default", "learner", task=task, method="default")
     for method, words in changes.items():
         figure.add(f"{short}: {words}", guess=default if expected is None else expected,
@@ -234,7 +241,7 @@ def target() -> None:
     figure = Surprise("ablations")
     for task in THIN, "Pendulum":
         choices(task, none, guess, alt, 0.0, figure, False)
-        figure.add(f"{'25 lines' if task == THIN else task}: {rates['target_rate=0.005']}",
+        figure.add(f"{LINES.get(task, task)}: {rates['target_rate=0.005']}",
                    task=task, method="target_rate=0.005")
     figure.show(guess, alt)
 
@@ -242,14 +249,14 @@ def target() -> None:
 def end() -> None:
     """A fixed zero after the end."""
     choices(THIN, {"absorbing=False": "an end worth 0 (absorbing=False)"},
-            "no difference: after the end nothing is earned",
+            "this makes no difference, since nothing is earned after the end",
             "With an end that is fixed at zero two of three diaries are lost.")
 
 
 def share_of_one() -> None:
     """Equation 9 telescoped on the mixture."""
     choices(THIN, {"value_term=1.0": "a share of 1 (value_term=1)"},
-            "at least as good, since it is Equation 9",
+            "this is at least as good, since it is Equation 9",
             "With a share of one in the value term every run ends at chance.")
 
 
@@ -273,18 +280,27 @@ def inputs() -> None:
                 "HalfCheetah with raw inputs stays at chance; Hopper with raw inputs does as well or better.")
 
 
-def meat() -> None:
-    """Pearson with the true returns, of the recovered reward and its controls."""
-    figure = Surprise("rewards", "by_episode")
+def meat() -> dict[str, tuple[float, float]]:
+    """Pearson with the true return, of the recovered reward and its controls.
+
+    Returns, for each task, the recovered reward's and its best control's.
+    """
+    figure, found = Surprise("rewards", "by_episode"), {}
     for task in dict.fromkeys(row["task"] for row in rows("rewards")):
-        for signal, look in (("recovered reward", "learner"), ("log pi", "other"),
-                             ("log pi of the clone", "clone")):
-            figure.add(f"{task}: {signal.replace('log pi', 'log π')}", look,
-                       1.0 if look == "learner" else None, task=task, states="spread", signal=signal)
-    figure.show("a reward that was recovered ranks whole episodes as the true one does",
-                "The recovered reward's Pearson with the true return is about that of log pi on every task.",
-                (-1.0, 1.15), "Pearson with the true return, over episodes",
+        ours, *controls = [
+            figure.add(f"{task}: {words}", look, guess, task=task, states="spread", signal=signal)
+            for words, signal, look, guess in (
+                ("recovered reward", "recovered reward", "learner", 1.0),
+                ("log π", "log pi", "other", None),
+                ("the clone's log π", "log pi of the clone", "clone", None),
+                ("the length of a day", "a constant", "chance", None))]
+        found[task] = ours, float(np.nanmax(np.abs(controls)))
+    figure.lines = [line for line in figure.lines if len(line[3])]  # some constants have none
+    figure.show("a recovered reward ranks whole episodes as the true one does",
+                "On every task the recovered reward ranks episodes no better than its best control.",
+                (-1.0, 1.25), "Pearson with the true return, over episodes",
                 ("unrelated", "the true reward"))
+    return found
 
 
 # ----------------------------------------------------------- runs that show the causes
@@ -310,6 +326,14 @@ def goal(times: float, steps: int = 3000) -> dict:
             "return": float(iq.evaluate(agent, env, 5, hunts.FRESH).mean())}
 
 
+def goals() -> None:
+    """Two such hunts: V_A as slow as it is, and a hundred times as fast."""
+    slow, fast = table = [goal(1), goal(100)]
+    caveman.table(table, "MountainCar with the paper's value term, 3,000 steps, one seed", 1)
+    assert 3 > slow["V at the goal"] < slow["V on the way"] / 5
+    assert fast["V at the goal"] > 0.8 * fast["V on the way"]
+
+
 def fall(absorbing: bool, steps: int = 2000) -> dict:
     """25 lines of CartPole, online: what a fall is worth."""
     torn = iq.Demos.load(hunts.DIARIES / "CartPole-v1_a2c.npz").take(1).subsample(20)
@@ -320,22 +344,40 @@ def fall(absorbing: bool, steps: int = 2000) -> dict:
             "V of the end": float(agent.absorbing_value.detach())}
 
 
-def pole(scale, seeds: int = 2) -> list[float]:
-    """Returns of offline learners of 25 lines whose inputs are divided by scale(obs)."""
+def falls() -> None:
+    """Two such hunts: the end's value learned, and fixed at zero."""
+    learned, fixed = table = [fall(True), fall(False)]
+    caveman.table(table, "25 lines of an A2C agent, 2,000 steps outside, one seed", 2)
+    assert fixed["V of Grok's last 500 places"] < 0 == fixed["V of the end"] > learned["V of the end"]
+
+
+def pole(name: str, scale, seeds: int = 2) -> dict:
+    """Offline from 25 lines whose inputs are divided by scale(obs), means of the seeds."""
     env = "CartPole-v1"
-    torn = iq.record(env, iq.scripted_expert(env), 1, seed=0).subsample(20)
-    returns = []
+    whole = iq.record(env, iq.scripted_expert(env), 1, seed=0)
+    torn, between = whole.subsample(20), np.arange(len(whole)) % 20 > 0
+    returns, agreed = [], []
     for seed in range(seeds):
         agent = iq.SoftQ(torn.observations[0], torn.action_space,
                          iq.Config(seed=seed, steps=2000), scale(torn.observations))
         iq.learn(torn, agent=agent)
-        returns.append(float(iq.evaluate(agent, env, 10, hunts.FRESH).mean()))
-    return returns
+        agreed.append((agent.act(whole.observations) == whole.actions)[between].mean())
+        returns.append(iq.evaluate(agent, env, 10, hunts.FRESH).mean())
+    return {"inputs": name, "return": float(np.mean(returns)),
+            "moves like Ugg's on the lines between": f"{np.mean(agreed):.0%}"}
 
 
 def size(obs: np.ndarray) -> np.ndarray:
     """The root mean square of each input."""
     return np.sqrt(np.square(obs, dtype=float).mean(0))
+
+
+def poles() -> None:
+    """Three such hunters: inputs as they are, all of one size, and scaled as in iq.py."""
+    raw, one_size, ours = table = [pole(*way) for way in (
+        ("raw", lambda obs: 1.0), ("all of size 1", size), ("as in iq.py", iq.input_scale))]
+    caveman.table(table, "25 lines of the scripted expert, offline, 2,000 updates, two seeds", 0)
+    assert one_size["return"] < 0.6 * min(raw["return"], ours["return"])
 
 
 # -------------------------------------------- a small world, for what a setting settles for
@@ -374,6 +416,21 @@ def settle(value_term: float | str, chi2_on: str = "mixture") -> dict:
     return {"r, diary": float((d * r).sum()), "r, own": float((own * r).sum()),
             "mean V": float(iq.soft_value(q, TAU).mean()),
             "off Ugg": float((pi - UGG).abs().sum(1).mean() / 2)}
+
+
+def settings() -> None:
+    """Where five settings rest."""
+    names = {iq.SoftQ.default_value_term: ", default",
+             iq.SoftActorCritic.default_value_term: ", default of an actor"}
+    table = [{"value_term": f"{term}{names.get(term, '')}", "square on": on} | settle(term, on)
+             for term, on in ((1.0, "mixture"), (0.05, "mixture"), (0, "mixture"), (0, "expert"),
+                              ("initial", "mixture"))]
+    caveman.table(table, "At rest: mean rewards on the diary's lines and on Grok's, mean "
+                  "value, share of moves unlike Ugg's", 2)
+    for row in table[:3]:
+        assert abs(row["r, diary"] + row["r, own"]) < 0.01
+    last = table[-1]
+    assert abs(last["r, diary"] + last["r, own"] - 4 * ALPHA * GAMMA) < 0.01 < last["r, own"]
 
 
 def gradient_gap(value_term: float | str, chi2_on: str) -> float:
