@@ -12,19 +12,20 @@ value, a policy and a reward, and it minimises a loss that is made of them:
     r(s,a,s') = Q(s,a) - gamma V(s')                            [Eq. 11]
     L(Q)      = -E_expert[phi(r)] + E[V(s) - gamma V(s')]       [Eq. 9]
 
-The concave phi stands for a divergence between learner and expert. Offline, all
-transitions are the expert's; online, the learner's own join them.
+phi is concave and stands for a divergence between learner and expert. The last mean is
+taken over the transitions at hand: offline the expert's, online the learner's as well.
 
     demos = Demos.load("demos.npz", action_space="CartPole-v1")
-    agent = learn(demos)                       # online: learn(demos, "CartPole-v1")
+    agent = learn(demos)                    # offline
+    agent = learn(demos, "CartPole-v1")     # online
     print(evaluate(agent, "CartPole-v1", episodes=20, seed=0).mean())
 
 Paper: Garg et al., NeurIPS 2021, https://arxiv.org/abs/2106.12142; "Eq." is one of its
 equations. Deviations from it: a temperature tau (the paper has 1); V(s') comes from a
 target network, without a gradient; the square of chi2 is taken over the learner's
-transitions too; terminal states lead to an absorbing state with a learned value; the
-networks see each input divided by its root mean square in the demonstrations; SoftNAF,
-the default for continuous actions, needs no actor (SoftActorCritic is the paper's).
+transitions too; terminal states lead to an absorbing state with a learned value; inputs
+of an odd size are scaled (input_scale); SoftNAF, the default for continuous actions,
+needs no actor (SoftActorCritic is the paper's).
 """
 from __future__ import annotations
 
@@ -39,11 +40,10 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import namedtuple
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import InitVar, asdict, dataclass, fields
-from itertools import count
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -79,9 +79,9 @@ def inverse_bellman(q: Tensor, next_value: Tensor, gamma: float) -> Tensor:
     return q - gamma * next_value
 
 
-# With u = policy / expert, the ratio of occupancies, a divergence E_expert[f(u)] equals
-# max_r E_expert[phi(r)] - E_policy[r], at phi'(r) = u. Where its slope would exceed
-# MAX_RATIO, phi goes on as a line: so it stays finite, and is exact for any smaller u.
+# A divergence E_expert[f(u)], of the ratio u = policy / expert of their occupancies, is
+# max_r E_expert[phi(r)] - E_policy[r]. The best r is where the slope phi'(r) is u.
+# From the slope MAX_RATIO on, phi is continued by a line: some would become infinite.
 MAX_RATIO = 100.0
 
 
@@ -90,7 +90,7 @@ def tangent_below(phi: Callable, start: float) -> Callable:
     return lambda r: phi(r.clamp(min=start)) + MAX_RATIO * (r - start).clamp(max=0)
 
 
-DIVERGENCES: dict[str, Callable] = {  # each phi(r), below its f(u)
+DIVERGENCES: dict[str, Callable] = {  # f(u) in a comment, then phi(r)
     # alpha (u - 1)^2
     "chi2": lambda r, alpha=0.5: r - r.square() / (4 * alpha),
     # u log u - u + 1
@@ -116,26 +116,30 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     q, value, next_value: Q(s,a), V(s), V(s'), (B,). is_expert: (B,) bool. The square of
     chi2 is taken over all transitions, the "mixture", or over the "expert"'s alone.
 
-    value_term="initial" is the paper's (1 - gamma) E[V(s0)], with initial_value (E,).
-    It equals E[V(s) - gamma V(s')] under the occupancy of any policy: a number takes
-    this form and is the mixture's share in it (0 is the expert alone, 1 the mixture).
+    value_term, a number w: E[V(s) - gamma V(s')], over the expert's transitions with
+    weight 1 - w, and over all with weight w (2 leaves only the learner's). "initial":
+    the paper's (1 - gamma) E[V(s0)], with initial_value (E,). Under the occupancy of
+    any policy the two are the same number.
     """
     shapes = [tuple(x.shape) for x in (q, value, next_value, is_expert)]
-    if shapes != [(len(q),)] * 4:
+    if len(set(shapes)) > 1 or q.ndim != 1:
         raise ValueError(f"q, value, next_value, is_expert are {shapes}; allowed: (B,)")
     expert_weight = is_expert / is_expert.to(q.dtype).mean()  # E_expert[x] = mean(w x)
     reward = inverse_bellman(q, next_value, gamma)
     expert_reward = expert_weight * reward
     if divergence == "chi2":
         square = reward.square() / (4 * chi2_alpha)
-        square = expert_weight * square if chi2_on == "expert" else square
+        if chi2_on == "expert":
+            square = expert_weight * square
         phi = expert_reward - square
     else:
         phi = expert_weight * DIVERGENCES[divergence](reward)
     expert_term = -phi.mean()
-    if isinstance(value_term, str):  # "initial"
-        assert initial_value is not None
+    if value_term == "initial" and initial_value is not None:
         value_loss = (1 - gamma) * initial_value.mean()
+    elif isinstance(value_term, str):
+        raise ValueError(f"value_term is {value_term!r}; allowed: a number, or "
+                         "'initial' with initial_value")
     else:
         value_weight = value_term + (1 - value_term) * expert_weight
         value_loss = (value_weight * (value - gamma * next_value)).mean()
@@ -186,7 +190,7 @@ RANGES: dict[str, tuple] = {  # from, to
     "value_term": (0.0, 2.0), "hidden": (1, 4096), "learning_rate": (1e-9, 1.0),
     "target_rate": (1e-6, 1.0), "batch_size": (1, 10**6), "steps": (1, 10**9),
     "seed": (0, 2**31 - 1)}
-WORDS = {"value_term": ["initial", None]}  # what may stand in place of a number
+WORDS = {"value_term": ["initial", None]}  # allowed, too, where a number is
 
 
 @dataclass(frozen=True)
@@ -196,11 +200,11 @@ class Config:
     gamma: float = 0.99  # discount per step
     temperature: float = 0.03  # tau, the reward that one nat of entropy is worth
     divergence: str = "chi2"  # a key of DIVERGENCES
-    chi2_alpha: float = 0.5  # chi2 charges r^2 / (4 chi2_alpha) ...
-    chi2_on: str = "mixture"  # ... to all transitions, or to the "expert"'s alone
+    chi2_alpha: float = 0.5  # the square of chi2 is r^2 / (4 chi2_alpha)
+    chi2_on: str = "mixture"  # taken over all transitions, or the "expert"'s alone
     value_term: float | str | None = None  # see iq_loss; None: the agent's default
     absorbing: bool = True  # learn the value of terminal states; False: it is 0
-    scale_inputs: bool = True  # divide inputs by their size in the demonstrations
+    scale_inputs: bool = True  # bring inputs of an odd size to a usual one
     continuous: str = "naf"  # agent for continuous actions: "naf" or "actor_critic"
     hidden: int = 128  # units in each of two hidden layers
     learning_rate: float = 1e-3  # of Adam
@@ -225,9 +229,9 @@ class Batch(NamedTuple):
     initial_obs: Tensor | None = None  # (E, *obs), first of each expert episode
 
 
-# fields of Config that can't change once an agent is made
+# what an agent has learned depends on these, so that it can't change them
 FIXED = "gamma", "temperature", "absorbing", "scale_inputs", "continuous", "hidden"
-MAX_NORM = 10.0  # of the gradient; a longer one is scaled down
+MAX_GRAD_NORM = 10.0
 
 
 class MLP(nn.Sequential):
@@ -253,10 +257,6 @@ class Agent(nn.Module):
     the algorithm, override loss (by a regulariser, say) or backward.
     """
 
-    build_networks: Callable[..., None]
-    q_and_value: Callable[..., tuple[Tensor, Tensor]]
-    value: Callable[..., Tensor]
-    select_action: Callable[..., Tensor]
     critic: nn.Module
     absorbing_value: Tensor
     obs_scale: Tensor
@@ -270,14 +270,15 @@ class Agent(nn.Module):
         super().__init__()
         self.config, self.action_space = config or Config(), action_space
         self.example = np.zeros_like(check_array("example", example, "biuf"))
-        self.axes = action_bounds(action_space).shape[1]  # of an action
+        self.action_size = action_bounds(action_space).shape[1]
         scale = torch.as_tensor(obs_scale, dtype=torch.float32)
         self.register_buffer("obs_scale", scale.expand(self.example.shape).clone())
         self.absorbing_value = nn.Parameter(torch.zeros((), dtype=torch.float32))
         with torch.random.fork_rng(devices=[]):  # leave the global generator alone
-            torch.default_generator.manual_seed(self.config.seed)
+            torch.default_generator.manual_seed(self.config.seed)  # the CPU's alone
             self.build_networks(**networks)
-        self.own_networks = [*networks]  # by name, for files
+        self.own_networks = [x for x in networks if networks[x] is not None]
+        # networks other than the file's may have dropout or a batch norm
         self.has_modes = not all(isinstance(x, MLP) for x in self.children())
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.eval()
@@ -290,8 +291,8 @@ class Agent(nn.Module):
         for name in FIXED:
             old, new = getattr(self.config, name), getattr(config, name)
             if old != new:
-                raise ValueError(f"{name} is {old!r} in this agent, for good: {new!r} "
-                                 "takes a new one")
+                raise ValueError(f"{name} can't change from {old!r} to {new!r}; make a "
+                                 "new agent")
         self.config = config
         self.to(config.device)
         self.replay.columns = [x.to(config.device) for x in self.replay.columns]
@@ -310,15 +311,16 @@ class Agent(nn.Module):
         try:
             loss, info, value = self.loss(batch, is_expert)
             self.optimizer.zero_grad()
-            # a 0, rather than none, also where no state of the batch is terminal
+            # a 0, rather than none, if no state is terminal: Adam's averages go on
             self.absorbing_value.grad = torch.zeros_like(self.absorbing_value.data)
             self.backward(loss, value)
         finally:  # also when interrupted
             self.set_training(False)
         gradients = [x.grad for x in self.trainable if x.grad is not None]
+        # clip_grad_norm_, but it multiplies only if it has to
         norm = nn.utils.get_total_norm(gradients, error_if_nonfinite=True)
-        if norm > MAX_NORM:
-            nn.utils.clip_grads_with_norm_(self.trainable, MAX_NORM, norm)
+        if norm > MAX_GRAD_NORM:
+            nn.utils.clip_grads_with_norm_(self.trainable, MAX_GRAD_NORM, norm)
         self.optimizer.step()
         self.move_target()
         self.updates += 1
@@ -332,7 +334,9 @@ class Agent(nn.Module):
         if c.absorbing and batch.terminated.any():
             rows = append_absorbing(*rows, batch.terminated, self.absorbing_value)
         value_term = self.default_value_term if c.value_term is None else c.value_term
-        initial = self.value(batch.initial_obs) if value_term == "initial" else None
+        initial = None
+        if value_term == "initial" and batch.initial_obs is not None:
+            initial = self.value(batch.initial_obs)
         loss, info = iq_loss(*rows, c.gamma, c.divergence, c.chi2_alpha, c.chi2_on,
                              value_term, initial)
         return loss, info, value
@@ -347,12 +351,12 @@ class Agent(nn.Module):
         rate = self.config.target_rate if self.updates else 1.0  # at first, a copy
         for old, new in self.target_pairs:
             old.lerp_(new, rate)
-        if self.has_modes:  # such as a batch norm, with its running means
+        if self.has_modes:  # running means of a batch norm
             for kept, seen in zip(self.target.buffers(), self.critic.buffers()):
                 kept.copy_(seen)
 
     def set_training(self, on: bool) -> None:
-        """Switch dropout and its like on or off; the file's own MLP has none."""
+        """Switch dropout and the like on or off."""
         if self.has_modes:
             self.train(on)
             self.target.eval()
@@ -363,28 +367,43 @@ class Agent(nn.Module):
         value = self.value(batch.next_obs, critic)
         return torch.where(batch.terminated, self.absorbing_value, value)
 
+    def build_networks(self, **networks) -> None:
+        """Set critic, and perhaps more, to the user's networks or to the file's own."""
+        raise NotImplementedError
+
+    def q_and_value(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Q(s,a) and V(s), (B,)."""
+        raise NotImplementedError
+
+    def value(self, obs: Tensor, critic: nn.Module | None = None) -> Tensor:
+        """V(s), (B,), by self.critic or by another, as the target network."""
+        raise NotImplementedError
+
+    def select_action(self, obs: Tensor, greedy: bool) -> Tensor:
+        """The policy's mode or a sample, as in Batch."""
+        raise NotImplementedError
+
     def q(self, obs: Tensor, action: Tensor) -> Tensor:
         """Q(s,a), (B,)."""
         return self.q_and_value(obs, action)[0]
 
-    def scaled(self, obs: Tensor) -> Tensor:
-        """Observations as the networks see them, (B, *obs) float32."""
-        return obs / self.obs_scale
-
     @torch.no_grad()
     def act(self, obs, greedy: bool = True) -> np.ndarray:
         """The policy's mode, or a sample, for observations (B, *obs) or one (*obs)."""
-        single = np.ndim(obs) == self.example.ndim
-        obs = np.asarray(obs)[None] if single else np.asarray(obs)
-        obs = check_like("observations", obs, self.example, len(np.atleast_1d(obs)))
+        obs = np.asarray(obs)
+        single = obs.ndim <= self.example.ndim
+        obs = check_like("observations", obs[None] if single else obs, self.example)
         action = self.select_action(self.tensor(obs), greedy).numpy(force=True)
         action = decode_actions(action, self.action_space)
         return action[0] if single else action
 
     @torch.no_grad()
     def log_prob(self, obs, action) -> np.ndarray:
-        """log pi(a|s), (B,). A continuous action's density is that in [-1, 1]."""
-        obs = check_like("observations", obs, self.example, len(obs))
+        """log pi(a|s), (B,). A continuous action's density is that in [-1, 1].
+
+        SoftNAF's is that of the normal, before its samples are clipped to the bounds.
+        """
+        obs = check_like("observations", obs, self.example)
         action = encode_actions(action, self.action_space, len(obs))
         log_prob = self.log_policy(self.tensor(obs), self.tensor(action))
         return log_prob.numpy(force=True)
@@ -404,16 +423,16 @@ class Agent(nn.Module):
 
     def to_batch(self, obs, action, next_obs, terminated) -> Batch:
         """Arrays of B transitions, in the environment's units, checked -> tensors."""
-        obs = check_like("observations", obs, self.example, len(obs))
+        obs = check_like("observations", obs, self.example)
         next_obs = check_like("next_observations", next_obs, self.example, len(obs))
         action = encode_actions(action, self.action_space, len(obs))
         terminated = check_array("terminations", terminated, "b", (len(obs),))
         return Batch(*map(self.tensor, (obs, action, next_obs, terminated)))
 
     def tensor(self, array: np.ndarray) -> Tensor:
-        """Bytes and whole numbers stay as they are: images are large."""
-        if array.dtype.kind == "f":
-            array = array.astype(np.float32, copy=False)
+        """On the agent's device; but for bytes, bools and indices as float32."""
+        kept = array.dtype in (np.uint8, np.bool_, np.int64)
+        array = np.require(array, None if kept else np.float32, ["C", "W"])
         return torch.as_tensor(array, device=self.config.device)
 
     def save(self, path) -> None:
@@ -433,19 +452,17 @@ class SoftQ(Agent):
             "critic", critic, outputs, self.config.hidden, self.example.shape)
 
     def q_and_value(self, obs, action):
-        """Q(s,a) and V(s), (B,), by one pass of the critic."""
-        q = self.critic(self.scaled(obs))
+        q = self.critic(obs / self.obs_scale)
         taken = q.gather(1, action.unsqueeze(1)).squeeze(1)
         return taken, soft_value(q, self.config.temperature)
 
     def value(self, obs, critic=None):
-        """V(s), (B,), by the critic or, where it is given, by the target network."""
-        q = (critic or self.critic)(self.scaled(obs))
+        critic = self.critic if critic is None else critic
+        q = critic(obs / self.obs_scale)
         return soft_value(q, self.config.temperature)
 
     def select_action(self, obs, greedy):
-        """The policy's mode or a sample, as in Batch."""
-        q = self.critic(self.scaled(obs))
+        q = self.critic(obs / self.obs_scale)
         if greedy:
             return q.argmax(1)
         policy = soft_policy(q, self.config.temperature).exp()
@@ -461,28 +478,28 @@ class SoftNAF(Agent):
     """
 
     def build_networks(self, critic=None):
-        outputs = 1 + 2 * self.axes
+        outputs = 1 + 2 * self.action_size
         self.critic = make_network(
             "critic", critic, outputs, self.config.hidden, self.example.shape)
 
     def heads(self, obs, critic):
         """V (B,); means and log stds (B, A), both in (-1, 1).
 
-        A narrower policy would put the Q of old actions, unlike its own, so low that
-        their squares rule the loss: with log stds from -3, Pendulum fails.
+        A narrower policy would give old actions a very low Q, whose square would rule
+        the loss: with log stds from -3, Pendulum fails.
         """
-        value, policy = critic(self.scaled(obs)).tensor_split([1], dim=1)
-        mean, log_std = policy.tanh().chunk(2, dim=1)
-        return value.squeeze(1), mean, log_std
+        outputs = critic(obs / self.obs_scale)
+        mean, log_std = outputs[:, 1:].tanh().chunk(2, dim=1)
+        return outputs[:, 0], mean, log_std
 
     def q_and_value(self, obs, action):
-        """Q(s,a) and V(s), (B,)."""
         value, mean, log_std = self.heads(obs, self.critic)
-        noise = (action - mean) / log_std.exp()
-        return value + self.config.temperature * normal_log_prob(noise, log_std), value
+        log_prob = normal_log_prob((action - mean) / log_std.exp(), log_std)
+        q = value + self.config.temperature * log_prob
+        return q, value
 
     def value(self, obs, critic=None):
-        return self.heads(obs, critic or self.critic)[0]
+        return self.heads(obs, self.critic if critic is None else critic)[0]
 
     def select_action(self, obs, greedy):
         _, mean, log_std = self.heads(obs, self.critic)
@@ -504,29 +521,33 @@ class SoftActorCritic(Agent):
     default_value_term = 1.0
 
     def build_networks(self, critic=None, actor=None):
-        obs, actions, hidden = self.example.shape, self.axes, self.config.hidden
+        obs, actions, hidden = self.example.shape, self.action_size, self.config.hidden
         self.critic = make_network("critic", critic, 1, hidden, obs, (actions,))
         self.actor = make_network("actor", actor, 2 * actions, hidden, obs)
 
+    def q(self, obs, action):
+        return self.critic(obs / self.obs_scale, action).squeeze(1)
+
     def q_and_value(self, obs, action):
-        """Q(s,a) and V(s), (B,)."""
-        return self.critic(self.scaled(obs), action).squeeze(1), self.value(obs)
+        return self.q(obs, action), self.value(obs)
 
     def value(self, obs, critic=None):
         """V(s) = E[Q(s,a) - tau log pi(a|s)] for a ~ pi, by one sample.  (B,)."""
+        critic = self.critic if critic is None else critic
         action, log_prob = self.sample(obs)
-        q = (critic or self.critic)(self.scaled(obs), action).squeeze(1)
+        q = critic(obs / self.obs_scale, action).squeeze(1)
         return q - self.config.temperature * log_prob
 
     def backward(self, loss, value):
         """The critic descends the loss; the actor ascends V(s)."""
-        loss.backward(inputs=[*self.critic.parameters(), self.absorbing_value],
-                      retain_graph=True)
-        (-value.mean()).backward(inputs=[*self.actor.parameters()])
+        actor = [x for x in self.actor.parameters() if x.requires_grad]
+        others = [x for x in self.critic.parameters() if x.requires_grad]
+        loss.backward(inputs=[*others, self.absorbing_value], retain_graph=True)
+        (-value.mean()).backward(inputs=actor)
 
     def normal(self, obs):
         """Means and log stds (B, A), before tanh."""
-        mean, log_std = self.actor(self.scaled(obs)).chunk(2, dim=1)
+        mean, log_std = self.actor(obs / self.obs_scale).chunk(2, dim=1)
         return mean, log_std.clamp(-5, 2)
 
     def sample(self, obs):
@@ -538,7 +559,7 @@ class SoftActorCritic(Agent):
     def log_policy(self, obs, action):
         """log pi(a|s), (B,), of the squashed normal."""
         mean, log_std = self.normal(obs)
-        u = action.clamp(-0.999999, 0.999999).atanh()  # finite
+        u = action.clamp(-0.999999, 0.999999).atanh()  # not infinite
         return squash(mean, log_std, (u - mean) / log_std.exp())[1]
 
     def select_action(self, obs, greedy):
@@ -565,33 +586,35 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
     in env itself: then a new episode begins. A given agent goes on where it stopped,
     with its replay, random stream and optimizer, or with new ones of a new config.
 
-    Interrupted (Ctrl-C), it returns the agent as it is, unless the caller has it.
+    An interrupt (Ctrl-C) returns the new agent as it is; with agent=..., it is raised.
     """
-    given, agent = agent, agent or new_agent(demos, config)
-    check_space(demos.action_space, agent.action_space)
-    if given and config:
+    is_new = agent is None
+    if agent is None:
+        agent = new_agent(demos, config)
+    elif config is not None:
         agent.configure(config)
+    check_space(demos.action_space, agent.action_space)
     config, replay = agent.config, agent.replay
     expert = agent.to_batch(demos.observations, demos.actions,
                             demos.next_observations, demos.terminations)
     expert = expert._replace(initial_obs=expert.obs[agent.tensor(demos.starts)])
-    own_steps = explore(agent, env)
-    one_thread = config.device == "cpu" and not agent.has_modes
+    own_steps = explore(agent, env)  # offline there are none
+    small = config.device == "cpu" and not agent.has_modes  # more threads only slow it
     try:
-        with threads(1 if one_thread else None), closing(own_steps):
-            for step in progress(config.steps):
-                if env is not None:
-                    step_row = [[x] for x in next(own_steps)[:4]]
-                    replay.add(agent.to_batch(*step_row))
+        with threads(1 if small else None), closing(own_steps):
+            for update in progress(config.steps):
+                for step in islice(own_steps, 1):
+                    replay.add(agent.to_batch(
+                        [step.obs], [step.action], [step.next_obs], [step.terminated]))
                 batch, is_expert = replay.sample(
                     expert, config.batch_size, agent.generator)
                 info = agent.update(batch, is_expert)
                 if callback:
-                    callback(step, info)
+                    callback(update, info)
     except StopIteration:
         pass
     except KeyboardInterrupt:
-        if given:
+        if not is_new:
             raise
         warnings.warn(f"interrupted after {agent.updates} updates", stacklevel=2)
     return agent
@@ -599,22 +622,24 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
 
 def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> Demos:
     """Whole episodes of policy: an observation (*obs) -> an action."""
-    with make_env(env) as env:
-        columns = zip(*rollout(env, policy, seed, episodes=episodes))
-        table: dict[str, Any] = dict(zip(Step._fields, map(np.array, columns)))
-        return Demos(env.action_space, **table, recorded=True)
+    with make_env(env) as made:
+        steps = [*rollout(made, policy, seed, episodes=episodes)]
+        table = {name: np.array([step[i] for step in steps])
+                 for i, name in enumerate(COLUMNS)}
+        return Demos(made.action_space, recorded=True, **table)
 
 
 def evaluate(agent: Agent, env: gym.Env | str, episodes: int, seed: int) -> np.ndarray:
     """The returns (episodes,) of the policy's mode."""
     returns = np.zeros(episodes)
     for step in rollout(env, agent.act, seed, agent, episodes):
-        returns[step.episode_ids] += step.rewards
+        returns[step.episode] += step.reward
     return returns
 
 
 # ======================================================================================
-# Nothing below is needed to understand IQ-Learn. First, what an agent is made of.
+# What an agent is made of and learns from, what it meets, files, the command line: none
+# of it is needed to understand IQ-Learn.
 
 
 def check_config(config: Config) -> None:
@@ -668,23 +693,26 @@ def make_network(name: str, network: nn.Module | None, outputs: int, hidden: int
     return network
 
 
-INPUT_SIZES = 0.03, 1.0  # root mean squares between which inputs are left as they are
+SMALLEST, USUAL, LARGEST = 0.03, 0.3, 1.0  # root mean squares of inputs
 
 
 def input_scale(observations: np.ndarray) -> np.ndarray:
-    """What each input is divided by, (*obs), so that its size lies in INPUT_SIZES.
+    """What each input is divided by, (*obs), so that its unit does not matter.
 
-    Its size is its root mean square in the demonstrations. Nothing is subtracted: a
-    state that they never showed is no farther away than it is. An input that is always
-    0 stays as it is. Bytes share one unit, and so one scale.
+    An input's size is its root mean square in the demonstrations. Where all are below
+    USUAL, they are lifted together; then those above LARGEST are brought to it, and
+    those below SMALLEST to that. The others stay as they are, for full scaling made
+    agents learn worse from few demonstrations. Nothing is subtracted: a state that
+    they never showed is no farther away than it is. Bytes share one unit, and so one
+    scale; an input that is always 0 keeps its own.
     """
     parts = np.array_split(observations, len(observations) // 100 + 1)  # spares memory
     total = sum(np.square(part, dtype=np.float64).sum(axis=0) for part in parts)
     size = np.sqrt(total / len(observations))
     if observations.dtype == np.uint8:
         size = np.full_like(size, np.sqrt(np.square(size).mean()))
-    size = np.where(size > 0, size, 1.0)
-    return size / size.clip(*INPUT_SIZES)
+    lifted = size * max(1.0, USUAL / max(size.max(), 1e-300))
+    return np.where(size > 0, size / lifted.clip(SMALLEST, LARGEST), 1.0)
 
 
 class Replay:
@@ -743,9 +771,19 @@ def progress(steps: int) -> Iterator[int]:
 
 
 # ------------------------------------------------------------------------ Environments
-Step = namedtuple("Step", "observations actions next_observations terminations "
-                  "truncations rewards episode_ids")  # a row of Demos
-RUNNING: dict[int, object] = {}  # id of an environment -> the rollout that steps it
+class Step(NamedTuple):
+    """One step of an environment, in its own units: a row of Demos, in this order."""
+
+    obs: np.ndarray
+    action: np.ndarray
+    next_obs: np.ndarray
+    terminated: bool
+    truncated: bool
+    reward: float
+    episode: int  # from 0
+
+
+RUNNING: dict[int, object] = {}  # id of an environment -> the rollout that stepped last
 TIME_LIMIT = 10_000  # steps of an episode, if the environment has no limit of its own
 
 
@@ -780,17 +818,21 @@ def rollout(env: gym.Env | str, policy: Callable, seed: int, agent: Agent | None
     """
     if episodes is not None and episodes < 1:
         raise ValueError(f"episodes is {episodes}; allowed: 1 or more")
-    this, example = object(), agent.example if agent else None
+    this = object()
+    example = None if agent is None else agent.example
     with make_env(env) as env:
-        check_space(env.action_space, agent.action_space if agent else env.action_space)
-        core, limit = id(env.unwrapped), None if has_time_limit(env) else TIME_LIMIT
-        for episode in count() if episodes is None else range(episodes):
-            obs, _ = env.reset(seed=None if episode else seed)
+        space = env.action_space
+        check_space(space, space if agent is None else agent.action_space)
+        limit = None if has_time_limit(env) else TIME_LIMIT
+        core = id(env.unwrapped)
+        for episode in islice(count(), episodes):
+            obs, _ = env.reset(seed=seed if episode == 0 else None)
             obs = check_observation(obs, example, f"observation 0 of episode {episode}")
-            example = obs if example is None else example
+            if example is None:
+                example = obs
             for step in count(1):
                 RUNNING[core] = this
-                action = cast_action(policy(obs.copy()), env.action_space)
+                action = cast_action(policy(obs.copy()), space)
                 next_obs, reward, terminated, truncated, _ = env.step(action.copy())
                 name = f"{step} of episode {episode}"
                 next_obs = check_observation(next_obs, example, f"observation {name}")
@@ -799,11 +841,13 @@ def rollout(env: gym.Env | str, policy: Callable, seed: int, agent: Agent | None
                     warnings.warn(f"episode {episode} is cut after {step} steps, since "
                                   "the environment has no TimeLimit: wrap it in one",
                                   stacklevel=2)
-                done = bool(terminated), bool(truncated) or step == limit
-                yield Step(obs, action, next_obs, *done, reward, episode)
+                truncated = truncated or step == limit
+                yield Step(obs, action, next_obs, bool(terminated), bool(truncated),
+                           reward, episode)
                 obs = next_obs
-                if any(done) or RUNNING[core] is not this:
+                if terminated or truncated or RUNNING.get(core) is not this:
                     break
+        RUNNING.pop(core, None)
 
 
 def explore(agent: Agent, env: gym.Env | str | None) -> Generator[Step, None, None]:
@@ -827,7 +871,8 @@ def check_observation(obs, example: np.ndarray | None, name: str) -> np.ndarray:
             " in minigrid.wrappers.ImgObsWrapper)")
     if example is None:
         return check_array(name, obs, "biuf").copy()
-    return check_like(name, obs, example).copy()
+    check_array(name, obs, "biuf", example.shape)
+    return check_like(name, np.asarray(obs)[None], example)[0].copy()
 
 
 def check_reward(reward, name: str) -> float:
@@ -882,8 +927,9 @@ def check_actions(actions, space: gym.Space, rows: int) -> np.ndarray:
 def check_space(space: gym.Space, own: gym.Space) -> None:
     """ValueError unless a space has the same actions, and bounds, as the own."""
     bounds, own_bounds = (action_bounds(x).astype(np.float32) for x in (space, own))
-    if space.shape != own.shape or isinstance(space, Box) != isinstance(own, Box) or (
-            bounds.tolist() != own_bounds.tolist()):
+    same_kind = isinstance(space, Box) == isinstance(own, Box)
+    same_bounds = space.shape == own.shape and np.array_equal(bounds, own_bounds)
+    if not (same_kind and same_bounds):
         raise ValueError(f"the action space is {space}; allowed: {own}, as before")
 
 
@@ -915,8 +961,7 @@ def space_to_dict(space: gym.Space) -> dict[str, Any]:
     if isinstance(space, Box):
         return {"action_low": space.low, "action_high": space.high}
     assert isinstance(space, Discrete)
-    start = {"start": int(space.start)} if space.start else {}
-    return {"n_actions": int(space.n)} | start
+    return {"n_actions": int(space.n), "start": int(space.start)}
 
 
 def space_from_dict(data) -> gym.Space | None:
@@ -931,11 +976,15 @@ def space_from_dict(data) -> gym.Space | None:
 
 
 # ---------------------------------------------------------------------- Demonstrations
+COLUMNS = ("observations", "actions", "next_observations", "terminations",
+           "truncations", "rewards", "episode_ids")
+
+
 @dataclass(eq=False)
 class Demos:
     """An expert's N transitions in order of time, checked on entry (ValueError).
 
-    Where both flags are True, the state is terminal, and a limit fell on it by chance.
+    Both flags may be True: the state is terminal, and a time limit came just then.
     """
 
     action_space: gym.Space
@@ -945,7 +994,7 @@ class Demos:
     terminations: np.ndarray  # (N,) bool: the next state is terminal
     truncations: np.ndarray  # (N,) bool: cut off there, as by a time limit
     rewards: np.ndarray | None = None  # (N,), for reports: learning never reads them
-    episode_ids: np.ndarray | None = None  # (N,); an end begins a new episode anyway
+    episode_ids: np.ndarray | None = None  # (N,); after an end a new one begins anyway
     recorded: InitVar[bool] = False  # by record itself: no warning about resets
 
     def __post_init__(self, recorded: bool) -> None:
@@ -979,30 +1028,33 @@ class Demos:
 
     def warn_of_time_limits(self) -> None:
         """Warn where all episodes are told terminated at one and the same length."""
-        ends = np.append(self.starts[1:], True)
-        lengths = np.diff(np.flatnonzero(np.append(True, ends)))
-        told = (self.terminations & ~self.truncations)[ends].all()
+        lengths = np.bincount(np.cumsum(self.starts) - 1)
+        last = np.append(self.starts[1:], True)
+        all_terminate = (self.terminations & ~self.truncations)[last].all()
+        same = len(lengths) > 1 and lengths[0] > 1 and (lengths == lengths[0]).all()
         enough = len(lengths) > 2 or len(self) > 40  # two short ones say nothing
-        if told and enough and len(lengths) > 1 and lengths.min() == lengths.max() > 1:
+        if all_terminate and same and enough:
             warnings.warn(
                 f"all {len(lengths)} episodes terminate after {lengths[0]} steps: is "
                 "that a time limit? Then they are truncations", stacklevel=4)
 
     def warn_of_float32(self) -> None:
         """Warn of inputs whose differences float32, as networks see them, loses."""
-        x = self.observations[:1000]  # enough to tell
-        lost = (abs(np.float32(x) - x) * (x != x[0])).max(0) > 0.001 * x.std(0)
-        lost &= ~(abs(abs(x) - 1.0) < 1e-3).all(0)  # cosines and quaternions may rest
+        rows = self.observations[:1000]  # enough to tell
+        error = abs(rows.astype(np.float32) - rows).max(axis=0)
+        varies = (rows != rows[0]).any(axis=0)
+        near_one = (abs(abs(rows) - 1.0) < 0.001).all(axis=0)  # as a cosine, at rest
+        lost = varies & ~near_one & (error > 0.001 * rows.std(axis=0))
         if lost.any():
             place = tuple(np.argwhere(lost)[0].tolist())
             column = ", ".join(map(str, (":", *place)))
-            warnings.warn(f"observations[{column}], as {x[0][place]}, differ by too "
+            warnings.warn(f"observations[{column}], as {rows[0][place]}, differ by too "
                           "little for float32: subtract an origin", stacklevel=4)
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """The arrays that there are, by name."""
-        columns = {name: getattr(self, name) for name in Step._fields}
+        columns = {name: getattr(self, name) for name in COLUMNS}
         return {name: x for name, x in columns.items() if x is not None}
 
     def __len__(self) -> int:
@@ -1022,10 +1074,10 @@ class Demos:
 
     def take(self, episodes: int) -> Demos:
         """The first episodes."""
-        number, known = np.cumsum(self.starts), self.starts.sum()
+        known = self.starts.sum()
         if not 1 <= episodes <= known:
             raise ValueError(f"episodes is {episodes}; allowed: 1 to {known}")
-        return self.keep(number <= episodes)
+        return self.keep(np.cumsum(self.starts) <= episodes)
 
     def subsample(self, every: int) -> Demos:
         """Rows 0, every, 2 every ... of each episode, so that its first state stays."""
@@ -1043,23 +1095,30 @@ class Demos:
         or (T, *action); rewards (T,); terminated: whether the last state is terminal,
         rather than a limit from outside: one bool, or (T,) of which the last counts.
         """
-        for entries in (observations, actions, terminated, rewards or actions):
-            if isinstance(entries, bool) or not 0 < len(entries) == len(actions):
-                raise ValueError("observations, actions, terminated and rewards have "
-                                 "to be lists with an entry for each episode")
+        lists = {"observations": observations, "actions": actions,
+                 "terminated": terminated, "rewards": rewards}
+        for name, entries in lists.items():
+            is_list = isinstance(entries, (list, tuple, np.ndarray))
+            right = is_list and len(entries) == len(actions) > 0
+            if entries is not None and not right:
+                raise ValueError(f"{name} has to be a list with an entry an episode")
         for i, (obs, acts) in enumerate(zip(observations, actions)):
             if len(obs) != len(acts) + 1:
                 raise ValueError(
                     f"episode {i} has {len(obs)} observations for {len(acts)} actions; "
                     "allowed: one observation more. If the last one, where the episode "
                     "stopped, is unknown, leave out the last action")
+            if rewards is not None and len(rewards[i]) != len(acts):
+                raise ValueError(f"episode {i} has {len(rewards[i])} rewards for "
+                                 f"{len(acts)} actions; allowed: as many")
         lengths = [len(x) for x in actions]
         last = np.concatenate([np.arange(n) == n - 1 for n in lengths])
         ended = np.repeat([bool(np.ravel(x)[-1]) for x in terminated], lengths)
         return cls(
             action_space, np.concatenate([x[:-1] for x in observations]),
             np.concatenate(actions), np.concatenate([x[1:] for x in observations]),
-            last & ended, last & ~ended, np.concatenate(rewards) if rewards else None)
+            last & ended, last & ~ended,
+            None if rewards is None else np.concatenate(rewards))
 
     def save(self, path) -> None:
         """Write an .npz without pickles, whole or not at all."""
@@ -1073,22 +1132,24 @@ class Demos:
         try:
             with np.load(path, allow_pickle=False) as file:
                 names = [*file]
-                columns = {name: file[name] for name in Step._fields if name in names}
-                space = space_from_dict(file)
+                columns = {name: file[name] for name in COLUMNS if name in names}
+                stored = space_from_dict(file)
+        except (FileNotFoundError, IsADirectoryError, PermissionError):
+            raise
         except Exception as error:  # numpy and zipfile have many, and odd advice
             kind = type(error).__name__
             raise ValueError(f"{path} is no .npz of arrays ({kind})") from None
-        absent = [name for name in Step._fields[:5] if name not in columns]
+        absent = [name for name in COLUMNS[:5] if name not in columns]
         if absent:
             raise ValueError(f"{path} has no {absent}; it has {names}")
         if isinstance(action_space, str):
             with make_env(action_space) as env:
                 action_space = env.action_space
-        space = space or action_space
+        space = action_space or stored
         if space is None:
             raise ValueError(f"{path} tells no action space: pass action_space=...")
-        check_space(action_space or space, space)
-        return cls(action_space or space, **columns)
+        check_space(space, stored or space)
+        return cls(space, **columns)
 
 
 # -------------------------------------------------------------------- Arrays and files
@@ -1116,9 +1177,12 @@ def check_array(name: str, values, kinds: str,
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def check_like(name: str, values, example: np.ndarray, *rows: int) -> np.ndarray:
-    """Observations (*rows, *obs) as an array; ValueError unless like example."""
-    array = check_array(name, values, "biuf", rows + example.shape)
+def check_like(name: str, values, example: np.ndarray,
+               rows: int | None = None) -> np.ndarray:
+    """Observations (rows, *obs) as an array; ValueError unless like example."""
+    array = np.asarray(values)
+    rows = rows if rows is not None or array.ndim == 0 else len(array)
+    array = check_array(name, array, "biuf", (rows or 1, *example.shape))
     if (array.dtype == np.uint8) != (example.dtype == np.uint8):
         raise ValueError(f"{name}: {array.dtype}, but the demonstrations' observations "
                          f"are {example.dtype}; bytes and other numbers don't mix")
@@ -1154,35 +1218,44 @@ def write_agent(agent: Agent, path) -> None:
     state = {"config": asdict(agent.config) | {"device": "cpu"},
              "space": {name: torch.as_tensor(x) for name, x in space.items()},
              "dtype": agent.example.dtype.name, "own_networks": agent.own_networks,
-             "weights": agent.state_dict()}
+             "updates": agent.updates, "weights": agent.state_dict()}
     with whole_file(path) as file:
         torch.save(state, file)
 
 
 def load(path, **networks: nn.Module) -> Agent:
     """A saved agent, on the CPU; networks of the user's own have to be given again."""
+    missing: list[str] = []
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        weights = state["weights"]
-        space: Any = space_from_dict(state["space"])
-        if sum(x.numel() for x in weights.values()) > os.path.getsize(path):
-            raise ValueError("it tells of more weights than it holds")
         missing = [f"{x}=..." for x in state["own_networks"] if networks.get(x) is None]
-        if missing:
-            raise ValueError(f"pass its own networks: load(path, {', '.join(missing)})")
-        config = Config(**state["config"])
-        example = np.zeros(tuple(weights["obs_scale"].shape), state["dtype"])
-        kind = agent_class(space, config)
-        agent = kind(example, space, config, **networks)
-        for name, tensor in agent.state_dict().items():
-            if weights[name].dtype != tensor.dtype:
-                raise ValueError(f"{name} is {weights[name].dtype}, not {tensor.dtype}")
-            if not weights[name].isfinite().all():
-                raise ValueError(f"{name} is not finite")
-        agent.load_state_dict(weights)
+        agent = None if missing else read_agent(state, os.path.getsize(path), networks)
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
     except Exception as error:  # torch and pickle have many for bad files
-        raise ValueError(f"{path} is no saved agent ({one_line(error)})") from None
-    agent.updates = 1  # its target network is no copy any more
+        raise ValueError(f"{path} is no saved agent, or its networks are others "
+                         f"({one_line(error)})") from None
+    if agent is None:
+        raise ValueError(f"{path} has networks of the user's own; give them again: "
+                         f"load(path, {', '.join(missing)})")
+    return agent
+
+
+def read_agent(state: dict, size: int, networks: dict[str, nn.Module]) -> Agent:
+    """The agent of a file's content; an error of some kind if it can't be one."""
+    tensors = [*state["weights"].values(), *state["space"].values()]
+    if sum(x.numel() for x in tensors) > size:
+        raise ValueError("more numbers than bytes")
+    config = Config(**state["config"])
+    space: Any = space_from_dict(state["space"])
+    example = np.zeros(tuple(state["weights"]["obs_scale"].shape), state["dtype"])
+    agent = agent_class(space, config)(example, space, config, **networks)
+    for name, own in agent.state_dict().items():
+        weights = state["weights"][name]
+        if weights.dtype != own.dtype or not weights.isfinite().all():
+            raise ValueError(f"{name} has to be finite, of {own.dtype}")
+    agent.load_state_dict(state["weights"])
+    agent.updates = int(state["updates"])
     return agent
 
 
@@ -1221,10 +1294,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         demos = demos.subsample(args.subsample)
         agent = new_agent(demos, config)
         env.action_space.seed(config.seed)
-        fresh = config.seed ^ 1_000_000  # episodes that nobody has seen
+        fresh = (config.seed + 1_000_000) % 2**31  # episodes that nobody has seen
         chance = np.zeros(20)
         for step in rollout(env, lambda _: env.action_space.sample(), fresh, agent, 20):
-            chance[step.episode_ids] += step.rewards
+            chance[step.episode] += step.reward
         if args.out:
             check_writable(args.out)  # fail now, not after hours of learning
         start = time.perf_counter()
@@ -1240,7 +1313,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             "expert_return": None if np.isnan(expert_return) else expert_return,
             "random_return": chance.mean(),
             "return_mean": returns.mean(), "return_std": returns.std(),
-            "updates": config.steps, "env_steps": config.steps * args.online,
+            "updates": config.steps, "env_steps": config.steps if args.online else 0,
             "seconds": seconds, "updates_per_second": config.steps / seconds}
 
 
@@ -1278,7 +1351,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--set", type=setting, action="append", default=[], metavar="FIELD=VALUE",
         help="set any field of Config, as hidden=256")
     add("--out", metavar="agent.pt", help="where to save the agent")
-    add("--json", action="store_true", help="print one JSON object")
+    add("--json", action="store_true", help="print one line of JSON alone")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:

@@ -1,17 +1,20 @@
 """Measure iq.py beside its controls, its peers and chance; write book/results/.
 
-    python book/benchmarks.py returns    [--task T ...] [--method M ...] [--mode online] [--seeds N]
-    python book/benchmarks.py bodies     [--task T ...] [--method M] [--steps N] [--seeds N] [--set FIELD=JSON ...]
+    python book/benchmarks.py returns    [--task T ...] [--method M ...] [--mode online]
+                                         [--seeds N] [--set FIELD=JSON ...]
+    python book/benchmarks.py bodies     [--task T ...] [--method M ...] [--steps N] [--seeds N]
     python book/benchmarks.py ablations  [--task T ...] [--field F ...] [--seeds N]
     python book/benchmarks.py rewards    [--task T ...] [--seeds N]
     python book/benchmarks.py peers      [--task T ...] [--method M ...] [--seeds N]
     python book/benchmarks.py speed
+    python book/benchmarks.py many
     python book/benchmarks.py table      [--task T ...] [--file ablations.csv]
     python book/benchmarks.py record
 
 Rows are added as runs finish, and a row that stands is not measured again, so that an
-interrupted run goes on where it stopped; for new figures, take the old rows out. Two runs
-at most go on at once, on one thread each. LunarLander needs gymnasium[box2d]; Hopper,
+interrupted run goes on where it stopped; for new figures, take the old rows out. The
+seeds of a run are trained at once (many.py), and "seconds" are a seed's share. Two runs at
+most go on at once, on one thread each. LunarLander needs gymnasium[box2d]; Hopper,
 HalfCheetah and Walker2d need gymnasium[mujoco].
 """
 from __future__ import annotations
@@ -19,10 +22,12 @@ from __future__ import annotations
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch reads it
+os.environ["TQDM_DISABLE"] = "1"
 
 import argparse
 import csv
 import functools
+import itertools
 import json
 import multiprocessing
 import re
@@ -32,17 +37,20 @@ import time
 import types
 from collections import namedtuple
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).parent)]
 import hunts  # noqa: E402
+import many as together  # noqa: E402
 
 import iq  # noqa: E402
 
-FIRST = "16d923a"  # the commit of the first edition's iq.py
+SECOND = "ef2a479"  # the commit of the second edition's iq.py
 
 # ------------------------------------------------------------------------------- tasks
 
@@ -70,7 +78,8 @@ EXPERTS = {file: float(mean) for file, mean in re.findall(
 
 METHODS = {  # where they learn, and what of Config is not at its default
     "iq": ("online offline", {}),
-    "clone": ("offline", {}),  # maximum likelihood, with weight decay and a learned spread
+    # maximum likelihood, with weight decay; of continuous actions a normal, spread learned
+    "clone": ("offline", {}),
     "SQIL": ("online", {}),  # rewards: 1 on the diary, 0 on replay
     "no replay": ("online", {}),  # iq offline, with as many updates as online
     "no square": ("online offline", {"chi2_alpha": 1e6}),
@@ -89,13 +98,13 @@ FIELDS = {  # of Config: values beside the default (grad_clip=1 and 1e6 showed n
     "batch_size": (16, 32, 256)}
 
 BODIES = "Hopper", "HalfCheetah", "Walker2d"
-BODY = {name: ("online", {"continuous": "actor_critic", "hidden": 256}) for name in (
-    "standardized", "plain")}  # networks that see observations in units of the diary's spread; iq.py's
+WIDE = {"continuous": "actor_critic", "hidden": 256}
+BODY = {"iq": ("online", WIDE), "SQIL": ("online", WIDE), "clone": ("offline", {"hidden": 256})}
 CURVED = "returns.csv", "bodies.csv"
 
 # ------------------------------------------------------------------------ rows and runs
 
-Job = namedtuple("Job", "task mode method change seed steps file")
+Job = namedtuple("Job", "task mode method change seeds steps file")
 
 
 @functools.cache  # asked first when a command begins
@@ -125,12 +134,13 @@ def key(row):
 
 
 def work(measure, jobs, path, workers):
-    """Run the jobs that have no row yet; each gives (file, row) pairs."""
+    """Run the jobs, of the seeds that have no row yet; each gives (file, row) pairs."""
     done = {key(row) for row in rows(path)}
-    jobs = [job for job in jobs if key(head(job)) not in done]
+    left = [job._replace(seeds=[x for x in job.seeds if key(head(job, x)) not in done])
+            for job in jobs]
     method = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, 2), method) as pool:
-        runs = {pool.submit(measure, job): job for job in jobs}
+        runs = {pool.submit(measure, job): job for job in left if job.seeds}
         for run in as_completed(runs):
             if run.exception():
                 print("FAILED", runs[run], repr(run.exception()), file=sys.stderr, flush=True)
@@ -139,10 +149,10 @@ def work(measure, jobs, path, workers):
                 append(path.parent / name, row)
 
 
-def head(job):
+def head(job, seed):
     """What tells one run from another, the first columns of its row."""
     return {"task": job.task.name, "expert": job.task.expert, "mode": job.mode,
-            "method": job.method, "seed": job.seed, "steps": job.steps}
+            "method": job.method, "seed": seed, "steps": job.steps}
 
 
 def chosen(args, tasks=None):
@@ -159,16 +169,17 @@ def diary(task):
     return whole.subsample(task.every), whole
 
 
-def counted(task):
+def discrete(task):
     return diary(task)[0].actions.ndim == 1
 
 
 @functools.cache
 def chance(env):
     """The mean return of actions drawn evenly, over 50 episodes."""
-    home = iq.make(env)
-    home.action_space.seed(0)
-    return iq.record(home, lambda obs: home.action_space.sample(), 50, hunts.FRESH).returns().mean()
+    with iq.make_env(env) as home:
+        home.action_space.seed(0)
+        policy = lambda obs: home.action_space.sample()
+        return iq.record(home, policy, 50, hunts.FRESH).returns().mean()
 
 
 def worth(task, got):
@@ -180,31 +191,36 @@ def worth(task, got):
 
 # ----------------------------------------------------------------------------- returns
 
-def learned(job, demos, look=lambda act, step: None):
-    """A learner of the job's method; look(act, step) hears of every update."""
-    config = iq.Config(seed=job.seed, steps=job.steps, **job.change)
-    if job.method == "clone":
-        clone = hunts.Clone(demos, config.seed, config=config)
-        for step in range(1, config.steps + 1):
-            clone.update()
-            look(clone.act, step)
-        return clone
-    networks = hunts.standardized(demos, config) if job.method.startswith("standardized") else {}
-    agent = iq.new_agent(demos, config, **networks)
-    if job.method == "SQIL":
-        agent.loss = functools.partial(constant_rewards, agent)
-    replayed = job.mode == "online" and job.method != "no replay"
-    return iq.learn(demos, job.task.env if replayed else None, agent=agent,
-                    callback=lambda step, info: look(agent.act, step))
+def learned(job, demos, callback=None):
+    """Learners of the job's method, one for each seed."""
+    config, own = iq.Config(steps=job.steps, **job.change), {}
+    if job.method.startswith("clone"):
+        config = replace(config, temperature=1.0, continuous="naf", absorbing=False)
+        own = {"loss": minus_log_likelihood, "optimizer": DECAYED}
+    if job.method.startswith("SQIL"):
+        own = {"loss": constant_rewards}
+    replayed = job.mode == "online" and not job.method.startswith("no replay")
+    return together.learn_many(demos, job.task.env if replayed else None, config,
+                               job.seeds, callback, **own)
+
+
+DECAYED = functools.partial(torch.optim.AdamW, weight_decay=0.01)
+
+
+def minus_log_likelihood(agent, batch, is_expert):
+    """The clone's loss: at temperature 1, Q - V is log pi."""
+    q, value = agent.q_and_value(batch.obs, batch.action)
+    loss = (value - q).mean()
+    return loss, {"loss": loss.detach()}, value
 
 
 def constant_rewards(agent, batch, is_expert):
     """SQIL's loss: the squared Bellman error of rewards 1 on the diary, 0 on replay.
 
-    Networks, slow copy, temperature and absorbing state are iq.py's own.
+    Networks, target network, temperature and absorbing state are iq.py's own.
     """
-    q_of, value = agent.q_and_value(batch.obs, agent.critic)
-    rows = q_of(batch.action), value, agent.next_value(batch, agent.slow), is_expert
+    q, value = agent.q_and_value(batch.obs, batch.action)
+    rows = q, value, agent.next_value(batch, agent.target), is_expert
     if agent.config.absorbing:
         rows = iq.append_absorbing(*rows, batch.terminated, agent.absorbing_value)
     reward = iq.inverse_bellman(rows[0], rows[2], agent.config.gamma)
@@ -213,35 +229,42 @@ def constant_rewards(agent, batch, is_expert):
 
 
 def measure(job):
-    """A row of a file and, of two of the files, ten points of curves.csv before it."""
+    """A row of each seed and, of two of the files, ten points of curves.csv before it."""
     torch.set_num_threads(1)
     curve, looked, begun = [], 0.0, time.perf_counter()
 
-    def look(act, step):
+    def look(step, agents):
         nonlocal looked
         if job.file in CURVED and step % max(job.steps // 10, 1) == 0:
             start = time.perf_counter()
-            got = iq.record(job.task.env, act, 5, hunts.FRESH).returns().mean()
-            curve.append(head(job) | {"step": step, "return": got})
+            got = together.evaluate_many(agents, job.task.env, 5, [hunts.FRESH] * len(agents))
+            curve.extend(head(job, seed) | {"step": step, "return": returns.mean()}
+                         for seed, returns in zip(job.seeds, got))
             looked += time.perf_counter() - start
 
     try:
-        act = learned(job, diary(job.task)[0], look).act
+        agents = learned(job, diary(job.task)[0], look)
+    except RuntimeError as error:  # a gradient that isn't finite
+        print(job, error, file=sys.stderr, flush=True)
+        if len(job.seeds) > 1:  # let the others finish
+            return [pair for x in job.seeds for pair in measure(job._replace(seeds=[x]))]
+        got = np.full((1, 1), np.nan)
         seconds = time.perf_counter() - begun - looked
-        got = iq.record(job.task.env, act, 20, hunts.FRESH + job.seed).returns().mean()
-    except RuntimeError as error:  # a gradient that is not finite
-        print(*head(job).values(), error, file=sys.stderr, flush=True)
-        seconds, got = time.perf_counter() - begun - looked, np.nan
-    row = head(job) | worth(job.task, got) | {"seconds": seconds}
-    return [("curves.csv", point) for point in curve] + [(job.file, row)]
+    else:
+        seconds = time.perf_counter() - begun - looked
+        fresh = [hunts.FRESH + seed for seed in job.seeds]
+        got = together.evaluate_many(agents, job.task.env, 20, fresh)
+    return [("curves.csv", point) for point in curve] + [
+        (job.file, head(job, seed) | worth(job.task, returns.mean())
+         | {"seconds": seconds / len(job.seeds)}) for seed, returns in zip(job.seeds, got)]
 
 
 def jobs(args, methods, tasks, file="returns.csv"):
-    """All runs: the first seed of everything, then the second."""
-    return [Job(task, mode, method, change, seed, args.steps or getattr(task, mode), file)
-            for seed in range(args.seeds or 5) for task in tasks if seed < (args.seeds or task.seeds)
-            for method, (modes, change) in methods.items() for mode in modes.split()
-            if args.mode in (None, mode)]
+    """All runs, each of several seeds."""
+    return [Job(task, mode, method, change, [*range(args.seeds or task.seeds)],
+                args.steps or getattr(task, mode), file)
+            for task in tasks for method, (modes, change) in methods.items()
+            for mode in modes.split() if args.mode in (None, mode)]
 
 
 def returns(args):
@@ -250,11 +273,12 @@ def returns(args):
         more = {k: json.loads(x) for k, x in (word.split("=") for word in args.set)}
         methods = {", ".join([m, *args.set]): (modes, x | more)
                    for m, (modes, x) in methods.items() if args.method or m == "iq"}
-    work(measure, jobs(args, methods, chosen(args)), args.results / "returns.csv", args.workers)
+    tasks = chosen(args, [x.name for x in TASKS if x.name not in BODIES])
+    work(measure, jobs(args, methods, tasks), args.results / "returns.csv", args.workers)
 
 
 def bodies(args):
-    """Tasks of many joints, by the actor-critic: networks of one's own, and iq.py's."""
+    """Tasks of many joints, by the actor-critic, beside SQIL and a clone."""
     more = {k: json.loads(x) for k, x in (word.split("=") for word in args.set)}
     methods = {", ".join([m, *args.set]): (modes, x | more) for m, (modes, x) in BODY.items()
                if not args.method or m in args.method}
@@ -269,7 +293,7 @@ def ablations(args):
         f"{name}={x}": (args.mode or "online", {name: x}) for name in args.field or FIELDS
         for x in FIELDS[name] if x != getattr(default, name)}
     todo = [job for job in jobs(args, methods, chosen(args, ABLATED), "ablations.csv")
-            if "continuous" not in job.change or not counted(job.task)]
+            if "continuous" not in job.change or not discrete(job.task)]
     work(measure, todo, args.results / "ablations.csv", args.workers)
 
 
@@ -283,21 +307,29 @@ def rewards(args):
 
 
 def judge(job):
-    """Rows of rewards.csv: of iq.py's reward and of its controls.
+    """Rows of rewards.csv: of iq.py's reward and of its controls."""
+    torch.set_num_threads(1)
+    demos, whole = diary(job.task)
+    agents = learned(job, demos)
+    steps = job.task.offline if job.mode == "online" else job.steps
+    clones = learned(job._replace(mode="offline", method="clone", steps=steps), demos)
+    return [row for seed, *pair in zip(job.seeds, agents, clones)
+            for row in judged(job, seed, whole, *pair)]
+
+
+def judged(job, seed, whole, agent, clone):
+    """The rows of one seed.
 
     The spread: 50 episodes of the learner's own moves, of which a share of 0, 1/4, 1/2,
     3/4 and 1 is put in their place at random.
     """
-    torch.set_num_threads(1)
-    demos, whole = diary(job.task)
-    agent = learned(job, demos)
-    clone = learned(job._replace(method="clone", steps=job.task.offline if job.mode == "online"
-                                 else job.steps), demos)
-    home, rng = iq.make(job.task.env), np.random.default_rng(job.seed)
-    home.action_space.seed(job.seed)
-    spread = [iq.record(home, lambda obs: home.action_space.sample() if rng.random() < share  # noqa: B023
-                        else agent.act(obs), 10, hunts.FRESH + job.seed)
-              for share in (0, 0.25, 0.5, 0.75, 1)]
+    rng, spread = np.random.default_rng(seed), []
+    with iq.make_env(job.task.env) as home:
+        home.action_space.seed(seed)
+        for share in (0, 0.25, 0.5, 0.75, 1):
+            policy = lambda obs: (home.action_space.sample() if rng.random() < share  # noqa: B023
+                                  else agent.act(obs))
+            spread.append(iq.record(home, policy, 10, hunts.FRESH + seed))
     signals = {
         "recovered reward": lambda x: agent.reward(
             x.observations, x.actions, x.next_observations, x.terminations),
@@ -309,7 +341,7 @@ def judge(job):
         for signal, what in signals.items():
             told = [what(x) for x in parts]
             sums = [np.add.reduceat(t, np.flatnonzero(x.starts)) for t, x in zip(told, parts)]
-            table.append(("rewards.csv", head(job) | {
+            table.append(("rewards.csv", head(job, seed) | {
                 "states": states, "signal": signal,
                 "by_step": pearson(told, [x.rewards for x in parts]),
                 "by_episode": pearson(sums, [x.returns() for x in parts])}))
@@ -325,74 +357,90 @@ def pearson(ours, true):
 
 # ------------------------------------------------------------------------------- speed
 
+AGENTS = (("SoftQ", "CartPole", "naf"), ("SoftNAF", "Pendulum", "naf"),
+          ("SoftActorCritic", "Pendulum", "actor_critic"))
+
+
+def seconds(*runs, rounds):
+    """The median processor seconds of each, run in turn; others may use the machine."""
+    table = np.zeros((rounds, len(runs)))
+    for row in table:
+        for i, run in enumerate(runs):
+            begun = time.process_time()
+            run()
+            row[i] = time.process_time() - begun
+    return np.median(table, axis=0)
+
+
 def speed(args):
-    """Updates a second in turn, side by side: ours, the bare floor, the first edition's."""
+    """Whole learn calls, offline, in turn: ours, the second edition's, the bare floor."""
     torch.set_num_threads(1)
-    source = subprocess.run(["git", "show", f"{FIRST}:iq.py"], cwd=hunts.DIARIES,
+    source = subprocess.run(["git", "show", f"{SECOND}:iq.py"], cwd=hunts.DIARIES,
                             capture_output=True, text=True, check=True).stdout
-    first = sys.modules["first"] = types.ModuleType("first")
-    exec(compile(source, "first", "exec"), first.__dict__)
-    for hidden in args.hidden:
-        ours, theirs = {}, {}
-        for name, expert, kind in (("SoftQ", "CartPole-v1_ppo", "naf"),
-                                   ("SoftNAF", "Pendulum-v1_sac", "naf"),
-                                   ("SoftActorCritic", "Pendulum-v1_sac", "actor_critic")):
-            path = hunts.DIARIES / f"{expert}.npz"
-            demos = iq.Demos.load(path)
-            agent = iq.new_agent(demos, iq.Config(hidden=hidden, continuous=kind))
-            ours[name], theirs["floor", name] = both(agent, demos)
-            if name != "SoftNAF":  # which it had not
-                old = first.Demos.load(path, demos.action_space)
-                past = first.new_agent(old, first.Config(hidden=hidden, device="cpu"))
-                store = first.Replay(first.Batch(*map(past.tensor, (
-                    old.observations, old.actions, old.next_observations, old.terminations))), len(old))
-                two = [store.sample(iq.Config.batch_size, past.generator) for _ in range(2)]
-                start = two[0].obs if past.config.value_term == "initial" else None
-                theirs["first edition", name] = functools.partial(past.update, *two, start)
-        theirs["SoftActorCritic", "SoftNAF"] = ours["SoftActorCritic"]
-        for (other, name), stroke in theirs.items():
-            rounds = [(rate(ours[name], args.span), rate(stroke, args.span)) for _ in range(7)]
-            own, floor = np.median(rounds, axis=0)
+    second = sys.modules["second"] = types.ModuleType("second")
+    exec(compile(source, "second", "exec", dont_inherit=True), second.__dict__)
+    steps = args.steps or 300
+    for (name, task, kind), hidden in itertools.product(AGENTS, args.hidden):
+        task = next(x for x in TASKS if x.name == task)
+        demos = diary(task)[0]
+        theirs = second.Demos(demos.action_space, **demos.columns)
+        own = {"hidden": hidden, "continuous": kind, "steps": steps}
+        runs = {"ours": lambda: iq.learn(demos, config=iq.Config(**own)),  # noqa: B023
+                "second edition": lambda: second.learn(theirs, config=second.Config(**own)),  # noqa: B023
+                "floor": floor(iq.new_agent(demos, iq.Config(**own)), demos)}
+        ours, *others = seconds(*runs.values(), rounds=args.rounds)
+        for beside, other in zip([*runs][1:], others):
             append(args.results / "speed.csv", {
-                "agent": name, "beside": other, "hidden": hidden, "batch": iq.Config.batch_size,
-                "updates_per_second": own, "beside_per_second": floor,
-                "ratio": float(np.median([b / a for a, b in rounds]))})
+                "agent": name, "beside": beside, "hidden": hidden,
+                "batch": iq.Config.batch_size, "updates_per_second": steps / ours,
+                "beside_per_second": steps / other, "ratio": other / ours})
 
 
-def both(agent, demos):
-    """agent.update of a batch, and below it forward, backward and Adam of its networks alone."""
-    replay = iq.Replay(agent.rows(demos), demos.starts, len(demos))
-    for _ in range(len(demos)):  # the learner's rows: the diary's again
-        replay.add([x[replay.count - len(demos)] for x in replay.columns])
-    batch, is_expert = replay.sample(agent.config.batch_size, agent.generator)
-    twin = iq.new_agent(demos, agent.config)
-    critic, actor, slow = twin.critic, getattr(twin, "actor", None), twin.slow.module
-    optimizer = torch.optim.Adam(twin.parameters(), agent.config.learning_rate)
+def floor(agent, demos):
+    """The networks of updates alone: forward, backward and fused Adam of one batch."""
+    expert = agent.to_batch(demos.observations, demos.actions,
+                            demos.next_observations, demos.terminations)
+    batch, _ = iq.Replay().sample(expert, agent.config.batch_size, agent.generator)
+    critic, target, actor = agent.critic, agent.target, getattr(agent, "actor", None)
+    weights = [x for x in agent.parameters() if x.requires_grad]
+    optimizer = torch.optim.Adam(weights, agent.config.learning_rate, fused=True)
 
-    def floor():
+    def update():
         optimizer.zero_grad()
         if actor is None:
             with torch.no_grad():
-                slow(batch.next_obs)
+                target(batch.next_obs)
             critic(batch.obs).mean().backward()
         else:
-            move = actor(batch.obs).chunk(2, 1)[0]
-            q, climb = critic(batch.obs, batch.action), critic(batch.obs, move)
+            action = actor(batch.obs).chunk(2, 1)[0]
+            q, value = critic(batch.obs, batch.action), critic(batch.obs, action)
             with torch.no_grad():
-                slow(batch.next_obs, actor(batch.next_obs).chunk(2, 1)[0])
-            (q + climb).mean().backward(inputs=[*critic.parameters()], retain_graph=True)
-            climb.mean().backward(inputs=[*actor.parameters()])
+                target(batch.next_obs, actor(batch.next_obs).chunk(2, 1)[0])
+            (q + value).mean().backward(inputs=[*critic.parameters()], retain_graph=True)
+            value.mean().backward(inputs=[*actor.parameters()])
         optimizer.step()
 
-    return lambda: agent.update(batch, is_expert), floor
+    return lambda: [update() for _ in range(agent.config.steps)]
 
 
-def rate(stroke, seconds):
-    count, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < seconds:
-        stroke()
-        count += 1
-    return count / (time.perf_counter() - begun)
+def many(args):
+    """Seeds at once beside the same seeds one after the other, whole learn calls in turn."""
+    torch.set_num_threads(1)
+    steps, seeds = args.steps or 200, range(args.seeds or 5)
+    for mode, (name, task, kind), hidden in itertools.product(
+            [args.mode] if args.mode else ["offline", "online"], AGENTS, args.hidden):
+        task = next(x for x in TASKS if x.name == task)
+        demos, env = diary(task)[0], task.env if mode == "online" else None
+        config = iq.Config(hidden=hidden, continuous=kind, steps=steps)
+        at_once, in_turn = seconds(
+            lambda: together.learn_many(demos, env, config, seeds),  # noqa: B023
+            lambda: [iq.learn(demos, env, replace(config, seed=x)) for x in seeds],  # noqa: B023
+            rounds=args.rounds)
+        append(args.results / "many.csv", {
+            "agent": name, "mode": mode, "hidden": hidden, "seeds": len(seeds),
+            "updates_per_second": len(seeds) * steps / at_once,
+            "one_by_one_per_second": len(seeds) * steps / in_turn,
+            "ratio": in_turn / at_once})
 
 
 # ------------------------------------------------------------------------------- peers
@@ -415,17 +463,19 @@ def peers(args):
     methods = {m: x for m, x in ({m: METHODS[m] for m in ("iq", "clone")} | PEERS).items()
                if not args.method or m.partition(",")[0] in args.method}
     todo = [job for job in jobs(args, methods, [t for t in chosen(args) if t.env in CLASSIC], "peers.csv")
-            if job.method != ("SAC, speed" if counted(job.task) else "DQN, speed")]
+            if job.method != ("SAC, speed" if discrete(job.task) else "DQN, speed")]
+    todo = [job._replace(seeds=[seed]) for job in todo for seed in job.seeds]
     work(peer, todo, args.results / "peers.csv", args.workers)
 
 
 def peer(job):
-    """A row of peers.csv."""
+    """A row of peers.csv: one seed, alone, for its speed."""
+    (seed,) = job.seeds
     if job.method in PEERS:
         method, settings = job.method.split(", ")
         asked = job.task._asdict() | {
             "diary": str(hunts.DIARIES / f"{job.task.env}_{job.task.expert}.npz"),
-            "method": method, "settings": settings, "seed": job.seed, "steps": job.steps}
+            "method": method, "settings": settings, "seed": seed, "steps": job.steps}
         run = subprocess.run([PYTHON, Path(__file__).with_name("peers.py"), json.dumps(asked)],
                              capture_output=True, text=True)
         if run.returncode:
@@ -434,7 +484,7 @@ def peer(job):
     else:
         row = measure(job)[-1][1]
         got = {"return": row["return"], "seconds": row["seconds"], "updates": job.steps}
-    return [("peers.csv", head(job) | worth(job.task, got["return"]) | {
+    return [("peers.csv", head(job, seed) | worth(job.task, got["return"]) | {
         "seconds": got["seconds"], "updates": got["updates"],
         "updates_per_second": got["updates"] / got["seconds"]})]
 
@@ -482,7 +532,8 @@ def record(args):
 
 def sarsa(env, view, bins, episodes, tilings=8):
     """One-step Sarsa on tiles of the state: greedy, with Q from 0 and so hopeful."""
-    home, axes = iq.make(env), len(view(iq.make(env).reset()[0]))
+    home = gym.make(env)
+    axes = len(view(home.reset()[0]))
     shifts = np.arange(tilings)[:, None] * (2 * np.arange(axes) + 1) / tilings % 1
     table = np.zeros((tilings, *[bins + 1] * axes, int(home.action_space.n)))
     tiles = lambda x: (np.arange(tilings), *(view(x).clip(0, 1 - 1e-9) * bins + shifts).astype(int).T)
@@ -502,7 +553,8 @@ def sarsa(env, view, bins, episodes, tilings=8):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     flag = parser.add_argument
-    todo = {f.__name__: f for f in (returns, bodies, ablations, rewards, speed, peers, table, record)}
+    todo = {f.__name__: f for f in (
+        returns, bodies, ablations, rewards, speed, many, peers, table, record)}
     flag("command", choices=todo)
     flag("--task", nargs="+", help="names of tasks, or parts of them")
     flag("--method", nargs="+", help=f"of returns: {', '.join(METHODS)}; of peers: iq, clone, BC, SQIL, GAIL, DQN, SAC")
@@ -511,8 +563,8 @@ def main():
     flag("--steps", type=int, help="(as the task says)")
     flag("--set", nargs="+", default=(), metavar="FIELD=JSON", help="returns, bodies: other choices of Config")
     flag("--field", nargs="+", choices=FIELDS, help="ablations of these")
-    flag("--hidden", nargs="+", type=int, default=(64, 128, 256), help="speed at these widths")
-    flag("--span", type=float, default=0.5, help="speed: seconds of a round, of seven")
+    flag("--hidden", nargs="+", type=int, default=(64, 128, 256), help="speed and many: at these widths")
+    flag("--rounds", type=int, default=7, help="speed and many: rounds")
     flag("--file", default="returns.csv", help="table of this file")
     flag("--workers", type=int, default=2, help="processes, two at most")
     flag("--results", type=Path, default=hunts.RESULTS, help="folder of the tables")

@@ -1,7 +1,7 @@
 """Several processes, one agent: torchrun --nproc-per-node 2 book/ranks.py [folder [steps]]
 
-Every rank draws its own rows of the elder's diary; each update steps by the mean of the
-ranks' gradients, so that all of them keep the same weights.
+Every rank draws its own rows of the scripted expert's demonstrations; each update steps
+by the mean of the ranks' gradients, so that all of them keep the same weights.
 """
 import sys
 
@@ -29,7 +29,8 @@ def main(folder=".", steps=2_000):
     torch.set_num_threads(1)
     dist.init_process_group("gloo")  # "nccl" where each rank has a GPU of its own
     rank = dist.get_rank()
-    demos = iq.record("CartPole-v1", iq.elder("CartPole-v1"), episodes=1, seed=0)
+    expert = iq.scripted_expert("CartPole-v1")
+    demos = iq.record("CartPole-v1", expert, episodes=1, seed=0)
     agent = iq.new_agent(demos, iq.Config(steps=int(steps)))  # one seed, one agent
     agent.generator.manual_seed(rank)  # but draws of its own for each rank
     average_gradients(agent)
