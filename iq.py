@@ -367,6 +367,10 @@ class Agent(nn.Module):
         value = self.value(batch.next_obs, critic)
         return torch.where(batch.terminated, self.absorbing_value, value)
 
+    def scaled(self, obs: Tensor) -> Tensor:
+        """Observations as the networks see them, (B, *obs)."""
+        return obs / self.obs_scale
+
     def build_networks(self, **networks) -> None:
         """Set critic, and perhaps more, to the user's networks or to the file's own."""
         raise NotImplementedError
@@ -395,7 +399,9 @@ class Agent(nn.Module):
         obs = check_like("observations", obs[None] if single else obs, self.example)
         action = self.select_action(self.tensor(obs), greedy).numpy(force=True)
         action = decode_actions(action, self.action_space)
-        return action[0] if single else action
+        if not single:
+            return action
+        return action[0] if isinstance(self.action_space, Discrete) else action[0, ...]
 
     @torch.no_grad()
     def log_prob(self, obs, action) -> np.ndarray:
@@ -452,17 +458,17 @@ class SoftQ(Agent):
             "critic", critic, outputs, self.config.hidden, self.example.shape)
 
     def q_and_value(self, obs, action):
-        q = self.critic(obs / self.obs_scale)
+        q = self.critic(self.scaled(obs))
         taken = q.gather(1, action.unsqueeze(1)).squeeze(1)
         return taken, soft_value(q, self.config.temperature)
 
     def value(self, obs, critic=None):
         critic = self.critic if critic is None else critic
-        q = critic(obs / self.obs_scale)
+        q = critic(self.scaled(obs))
         return soft_value(q, self.config.temperature)
 
     def select_action(self, obs, greedy):
-        q = self.critic(obs / self.obs_scale)
+        q = self.critic(self.scaled(obs))
         if greedy:
             return q.argmax(1)
         policy = soft_policy(q, self.config.temperature).exp()
@@ -488,7 +494,7 @@ class SoftNAF(Agent):
         A narrower policy would give old actions a very low Q, whose square would rule
         the loss: with log stds from -3, Pendulum fails.
         """
-        outputs = critic(obs / self.obs_scale)
+        outputs = critic(self.scaled(obs))
         mean, log_std = outputs[:, 1:].tanh().chunk(2, dim=1)
         return outputs[:, 0], mean, log_std
 
@@ -526,7 +532,7 @@ class SoftActorCritic(Agent):
         self.actor = make_network("actor", actor, 2 * actions, hidden, obs)
 
     def q(self, obs, action):
-        return self.critic(obs / self.obs_scale, action).squeeze(1)
+        return self.critic(self.scaled(obs), action).squeeze(1)
 
     def q_and_value(self, obs, action):
         return self.q(obs, action), self.value(obs)
@@ -535,7 +541,7 @@ class SoftActorCritic(Agent):
         """V(s) = E[Q(s,a) - tau log pi(a|s)] for a ~ pi, by one sample.  (B,)."""
         critic = self.critic if critic is None else critic
         action, log_prob = self.sample(obs)
-        q = critic(obs / self.obs_scale, action).squeeze(1)
+        q = critic(self.scaled(obs), action).squeeze(1)
         return q - self.config.temperature * log_prob
 
     def backward(self, loss, value):
@@ -547,7 +553,7 @@ class SoftActorCritic(Agent):
 
     def normal(self, obs):
         """Means and log stds (B, A), before tanh."""
-        mean, log_std = self.actor(obs / self.obs_scale).chunk(2, dim=1)
+        mean, log_std = self.actor(self.scaled(obs)).chunk(2, dim=1)
         return mean, log_std.clamp(-5, 2)
 
     def sample(self, obs):
@@ -631,7 +637,7 @@ def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> De
 
 def evaluate(agent: Agent, env: gym.Env | str, episodes: int, seed: int) -> np.ndarray:
     """The returns (episodes,) of the policy's mode."""
-    returns = np.zeros(episodes)
+    returns = np.zeros(max(episodes, 0))  # rollout refuses less than one
     for step in rollout(env, agent.act, seed, agent, episodes):
         returns[step.episode] += step.reward
     return returns
@@ -877,17 +883,19 @@ def check_observation(obs, example: np.ndarray | None, name: str) -> np.ndarray:
 
 def check_reward(reward, name: str) -> float:
     """One finite number, whatever holds it."""
-    if np.size(reward) != 1:
-        raise ValueError(f"{name} is {reward}, {np.size(reward)} numbers; allowed: one."
+    number = np.asarray(reward)
+    if number.size != 1:
+        raise ValueError(f"{name} is {reward}, {number.size} numbers; allowed: one."
                          " Wrap the environment so that it weighs and adds them")
-    return float(check_array(name, reward, "biuf").item())
+    return float(check_array(name, number, "biuf").item())
 
 
 def cast_action(action, space: gym.Space) -> np.ndarray:
     """One action in the space's dtype and, if it is continuous, within its bounds."""
     action = np.asarray(action)
     if isinstance(space, Box):
-        check_array("the policy's action", action, "biuf")
+        if action.dtype.kind not in "biuf" or np.isnan(action).any():
+            raise ValueError(f"the policy's action is {action!r}; allowed: numbers")
         action = np.asarray(action.astype(space.dtype).clip(space.low, space.high))
     elif action.ndim == 0:
         action = action[()]  # a number, as spaces sample it
@@ -1032,7 +1040,7 @@ class Demos:
         last = np.append(self.starts[1:], True)
         all_terminate = (self.terminations & ~self.truncations)[last].all()
         same = len(lengths) > 1 and lengths[0] > 1 and (lengths == lengths[0]).all()
-        enough = len(lengths) > 2 or len(self) > 40  # two short ones say nothing
+        enough = len(lengths) > 2 or len(self) > 100  # two short ones say nothing
         if all_terminate and same and enough:
             warnings.warn(
                 f"all {len(lengths)} episodes terminate after {lengths[0]} steps: is "
@@ -1041,6 +1049,8 @@ class Demos:
     def warn_of_float32(self) -> None:
         """Warn of inputs whose differences float32, as networks see them, loses."""
         rows = self.observations[:1000]  # enough to tell
+        if rows.dtype.itemsize <= 4 and rows.dtype.kind == "f":
+            return
         error = abs(rows.astype(np.float32) - rows).max(axis=0)
         varies = (rows != rows[0]).any(axis=0)
         near_one = (abs(abs(rows) - 1.0) < 0.001).all(axis=0)  # as a cosine, at rest
@@ -1098,9 +1108,10 @@ class Demos:
         lists = {"observations": observations, "actions": actions,
                  "terminated": terminated, "rewards": rewards}
         for name, entries in lists.items():
+            if entries is None:  # rewards may be
+                continue
             is_list = isinstance(entries, (list, tuple, np.ndarray))
-            right = is_list and len(entries) == len(actions) > 0
-            if entries is not None and not right:
+            if not is_list or len(entries) != len(actions) or not len(actions):
                 raise ValueError(f"{name} has to be a list with an entry an episode")
         for i, (obs, acts) in enumerate(zip(observations, actions)):
             if len(obs) != len(acts) + 1:
@@ -1130,7 +1141,7 @@ class Demos:
     def load(cls, path, action_space: gym.Space | str | None = None) -> Demos:
         """Read an .npz; action_space, or an environment's name, where it tells none."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 names = [*file]
                 columns = {name: file[name] for name in COLUMNS if name in names}
                 stored = space_from_dict(file)

@@ -10,6 +10,7 @@
     python book/benchmarks.py many
     python book/benchmarks.py table      [--task T ...] [--file ablations.csv]
     python book/benchmarks.py record
+    python book/benchmarks.py zoo        [--task FAMILY ...]
 
 Rows are added as runs finish, and a row that stands is not measured again, so that an
 interrupted run goes on where it stopped; for new figures, take the old rows out. The
@@ -47,6 +48,7 @@ import torch
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).parent)]
 import hunts  # noqa: E402
 import many as together  # noqa: E402
+import zoo as animals  # noqa: E402
 
 import iq  # noqa: E402
 
@@ -550,11 +552,18 @@ def sarsa(env, view, bins, episodes, tilings=8):
     return lambda obs: int(table[tiles(obs)].mean(0).argmax())
 
 
+# --------------------------------------------------------------------------------- zoo
+
+def zoo(args):
+    """Visits to other libraries' environments, each in a process of its own."""
+    animals.main(args.task or [], args.results / "zoo.csv", args.workers, commit())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     flag = parser.add_argument
     todo = {f.__name__: f for f in (
-        returns, bodies, ablations, rewards, speed, many, peers, table, record)}
+        returns, bodies, ablations, rewards, speed, many, peers, table, record, zoo)}
     flag("command", choices=todo)
     flag("--task", nargs="+", help="names of tasks, or parts of them")
     flag("--method", nargs="+", help=f"of returns: {', '.join(METHODS)}; of peers: iq, clone, BC, SQIL, GAIL, DQN, SAC")

@@ -45,7 +45,22 @@ NAMES = {"expert": "Ugg", "learner": "Grok", "clone": "the clone", "random": "ch
 DASHES = {"expert": [8, 4], "clone": [8, 4, 2, 4], "random": [2, 3]}  # on a canvas
 MARKERS = {"expert": "^", "learner": "o", "clone": "s", "random": "x"}
 INK = "#0a0b0c"  # replaced by the page's text colour in show()
-HEAT, DIVERGING = "cividis", "PuOr"  # fields of one sign, and around zero
+HEAT, DIVERGING = "rock", "rock around zero"  # for fields of one sign, and of both
+
+# The carved rock: dark at zero, gold to white above it, blue to ice below. It can be told
+# apart without seeing red or green, and on pages of either ground.
+ROCK = [[-1, [156, 208, 246]], [-0.45, [58, 122, 184]], [0, [62, 57, 52]], [0.35, [168, 112, 30]],
+        [0.7, [243, 186, 52]], [1, [255, 246, 205]]]
+
+
+def _register(name: str, low: float) -> None:
+    stops = [((t - low) / (1 - low), np.divide(rgb, 255)) for t, rgb in ROCK if t >= low]
+    plt.matplotlib.colormaps.register(
+        plt.matplotlib.colors.LinearSegmentedColormap.from_list(name, stops), force=True)
+
+
+_register(HEAT, 0)
+_register(DIVERGING, -1)
 
 plt.rcParams.update({
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
@@ -498,10 +513,10 @@ class Valley(gym.Env):
         for s in range(self.n):
             y, x = divmod(s, C)
             k = self.kind[s]
-            if values is None or k == "m":
-                ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, lw=0.6, ec="#00000044",
-                                           fc=GROUND[k]))
-            if values is None or k == "m":
+            land = values is None or k == "m"
+            ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, lw=0.6, ec="#3c2d1e77",
+                                       fc=GROUND[k] if land else "none"))
+            if land:
                 if k in ICONS:
                     draw_icon(ax, k, x, y)
                 continue
@@ -516,7 +531,7 @@ class Valley(gym.Env):
 
     def map_data(self) -> dict:
         """What cave.js draws the valley from."""
-        return {"kinds": self.grid, "ground": GROUND, "icons": ICONS}
+        return {"kinds": self.grid, "ground": GROUND, "icons": ICONS, "rock": ROCK}
 
     def film(self, places, alt: str, who: str = "expert", words=None, caption: str = "") -> None:
         """A player of one hunter's way over the valley, place by place."""

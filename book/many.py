@@ -72,7 +72,7 @@ class Together:
         nn.Module.__init__(self)
         first = agents[0]
         self.agents, self.seeds, self.config = agents, len(agents), first.config
-        self.action_space, self.axes = first.action_space, first.axes
+        self.action_space, self.action_size = first.action_space, first.action_size
         self.example, self.own_networks = first.example, []
         self.updates = first.updates
         scale = torch.stack([x.obs_scale for x in agents])
@@ -295,12 +295,12 @@ class Players:
     def draw(self) -> None:
         """Draw the next actions of all agents whose episode goes on."""
         going = [i for i, x in self.last.items()
-                 if x is not None and not (x.terminations or x.truncations)]
+                 if x is not None and not (x.terminated or x.truncated)]
         if not going:
             return
         rows = [agent.example for agent in self.agents]
         for i in going:
-            rows[i] = self.last[i].next_observations
+            rows[i] = self.last[i].next_obs
         obs = self.agents[0].tensor(np.stack(rows)) / self.scale
         outputs = self.network(obs).split(1)
         drawn = [self.drawing[i].select_action(outputs[i], self.greedy) for i in going]
@@ -322,7 +322,7 @@ def evaluate_many(agents: Sequence[iq.Agent], env: str, episodes: int,
     players = Players(agents, env, seeds, greedy=True, episodes=episodes)
     while steps := players.step():
         for i, step in steps.items():
-            returns[i, step.episode_ids] += step.rewards
+            returns[i, step.episode] += step.reward
     players.close()
     return returns
 

@@ -205,13 +205,11 @@ function landscape(c, u, map) {
 }
 
 /* The colour of a number: below zero blue, at zero grey rock, above it gold to white. */
-const ROCK = [[-1, [22, 58, 110]], [-.45, [52, 96, 150]], [0, [78, 72, 66]], [.35, [168, 112, 30]],
-              [.7, [243, 186, 52]], [1, [255, 246, 205]]];
-function rock(t) {
+function rock(stops, t) {
   t = Math.max(-1, Math.min(1, t));
   let k = 0;
-  while (k < ROCK.length - 2 && t > ROCK[k + 1][0]) k++;
-  const [[a, low], [b, high]] = [ROCK[k], ROCK[k + 1]], s = (t - a) / (b - a);
+  while (k < stops.length - 2 && t > stops[k + 1][0]) k++;
+  const [[a, low], [b, high]] = [stops[k], stops[k + 1]], s = (t - a) / (b - a);
   return low.map((v, i) => Math.round(v + s * (high[i] - v)));
 }
 const bright = rgb => .3 * rgb[0] + .6 * rgb[1] + .1 * rgb[2] > 125;
@@ -221,7 +219,7 @@ const digits = v => Math.abs(v) < 9.95 ? v.toFixed(1).replace("-0.0", "0.0") : v
 function field(c, u, map, values, top, arrows) {
   map.kinds.flat().forEach((kind, k) => {
     const columns = map.kinds[0].length, x = k % columns * u, y = Math.floor(k / columns) * u;
-    const v = values[k], rgb = v === null ? null : rock(v / top);
+    const v = values[k], rgb = v === null ? null : rock(map.rock, v / top);
     c.fillStyle = rgb ? `rgb(${rgb})` : map.ground.m; c.fillRect(x, y, u + .5, u + .5);
     c.strokeStyle = "rgba(0,0,0,.35)"; c.lineWidth = 1; c.strokeRect(x + .5, y + .5, u - 1, u - 1);
     if (!rgb) return icon(c, map.icons.m, x + u / 2, y + u / 2, u);
@@ -249,11 +247,11 @@ function arrow(c, x, y, a, length, u) {
 }
 
 /* What the colours mean, from -top to top or from 0, with numbers. */
-function legend(element, top, low, ink, words) {
+function legend(element, stops, top, low, ink, words) {
   const s = element.cave = element.cave || surface(element, true, true), {c} = s; s.blank();
   const {w} = s, left = 4, wide = w - 8;
   for (let i = 0; i < wide; i++) {
-    const t = low + (1 - low) * i / (wide - 1); c.fillStyle = `rgb(${rock(t)})`; c.fillRect(left + i, 2, 1.5, 12); }
+    const t = low + (1 - low) * i / (wide - 1); c.fillStyle = `rgb(${rock(stops, t)})`; c.fillRect(left + i, 2, 1.5, 12); }
   c.strokeStyle = ink; c.lineWidth = 1; c.globalAlpha = .6; c.strokeRect(left, 2, wide, 12); c.globalAlpha = 1;
   c.fillStyle = ink; c.font = `13px ${SANS}`;
   const ticks = low < 0 ? [-1, -.5, 0, .5, 1] : [0, .25, .5, .75, 1];
@@ -270,7 +268,7 @@ function fieldFilm(id, data, colors) {
   player(id, {...data, fluid: true}, colors, (f, now, c, w) => {
     field(c, w / data.map.kinds[0].length, data.map, f, data.top,
       data.arrows && data.arrows[+box.querySelector("input").value]);
-    legend(key, data.top, data.low, now, data.scale);
+    legend(key, data.map.rock, data.top, data.low, now, data.scale);
   });
 }
 
@@ -332,7 +330,7 @@ function mapFilm(id, data, colors) {
     const run = data.runs[(value.checked ? 2 : 0) + (square.checked ? 1 : 0)], t = +r.value;
     s.blank();
     field(s.c, s.w / data.map.kinds[0].length, data.map, run.values[t], data.top, run.rules[t]);
-    legend(key, data.top, -1, ink(), data.scale);
+    legend(key, data.map.rock, data.top, -1, ink(), data.scale);
     const now = {update: data.updates[t], high: digits(run.high[t]), low: digits(run.low[t]),
                  deer: (100 * run.deer[t]).toFixed(0) + " %"};
     told.forEach(x => x.textContent = String(now[x.dataset.k]).replace("-", "−"));
