@@ -43,7 +43,7 @@ def source(table: str, some: list[dict]) -> str:
     return f"<code>{table}.csv</code>, measured at " + "; ".join(told) + "."
 
 
-def posts(ax, lines: int, below: float = 0.2, above: float = 0.18) -> None:
+def posts(ax, lines: int, below: float = 0.18, above: float = 0.16) -> None:
     """What chance and the expert are, beside each line but not through its words."""
     for x, who in ((0, "random"), (1, "expert")):
         ax.vlines([x] * lines, np.arange(lines) - above, np.arange(lines) + below,
@@ -70,11 +70,11 @@ class Surprise:
     def show(self, guess: str, alt: str, limits: tuple = (-0.35, 1.4),
              axis: str = "share of the way", marks: tuple = ("chance", "the expert")) -> None:
         """Draw the lines. guess: what most people would have said, for the caption."""
-        fig, ax = caveman.figure(width=5.6, height=0.5 * len(self.lines) + 1.15)
+        fig, ax = caveman.figure(width=5.6, height=0.52 * len(self.lines) + 1.15)
         low, high = limits
         for y, (label, look, expected, values) in enumerate(self.lines):
             color, marker = LOOKS[look]
-            ax.text(low, y - 0.3, label, va="center", fontsize=10.5)
+            ax.text(low, y - 0.36, label, va="center", fontsize=10.5)
             ax.axhline(y, color=caveman.INK, lw=0.6, alpha=0.2)
             if not len(values):
                 ax.text(low, y, "not measured", va="center", fontsize=9.5, style="italic")
@@ -83,16 +83,16 @@ class Surprise:
             spread = 0.09 * np.resize([0, -1, 1], len(shown)) if len(shown) > 1 else 0
             ax.plot(shown, y + spread, marker, color=color, ms=5, alpha=0.6,
                     mew=1.5 if marker == "x" else 0)
-            ax.plot([shown.mean()] * 2, [y - 0.22, y + 0.22], color=color, lw=3.5)
+            ax.plot([shown.mean()] * 2, [y - 0.16, y + 0.16], color=color, lw=3.5)
             if expected is not None and np.isfinite(expected):
                 ax.plot(expected, y, "D", ms=11, mfc="none", mec=caveman.INK, mew=1.6)
             many = f"{len(values)} run" + "s" * (len(values) != 1)
-            ax.text(high, y - 0.3, f"{values.mean():.2f} ({many})", va="center", ha="right",
+            ax.text(high, y - 0.36, f"{values.mean():.2f} ({many})", va="center", ha="right",
                     fontsize=9.5)
         posts(ax, len(self.lines))
         for x, word in zip((0, 1), marks):
             ax.text(x, len(self.lines) - 0.42, word, ha="center", va="center", fontsize=9.5)
-        ax.set(xlim=(low - 0.02, high + 0.02), ylim=(len(self.lines) - 0.25, -0.6), xlabel=axis)
+        ax.set(xlim=(low - 0.02, high + 0.02), ylim=(len(self.lines) - 0.25, -0.65), xlabel=axis)
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.grid(False)
@@ -320,54 +320,78 @@ def quick_end(agent: iq.Agent, times: float) -> iq.Agent:
     return agent
 
 
-def goal(times: float, steps: int = 3000) -> dict:
-    """MountainCar with value_term="initial"."""
-    env = "MountainCar-v0"
-    diary = iq.Demos.load(hunts.DIARIES / f"{env}_dqn.npz").take(1)
-    agent = quick_end(iq.new_agent(diary, iq.Config(value_term="initial", steps=steps)), times)
+def levels(runs: dict[str, dict], alt: str, caption: str) -> None:
+    """The values of places, and that of the end, on one line for each run."""
+    marks = {"way": ("places on the way", caveman.LEARNER, "o"),
+             "last": ("last places before an end", caveman.EXTRA, "D"),
+             "end": ("the end, $V_A$", caveman.INK, "s")}
+    fig, ax = caveman.figure(width=5.6, height=0.55 * len(runs) + 1.25)
+    values = [x for run in runs.values() for name, x in run.items() if name in marks]
+    low, high = min(values), max(values)
+    room = 0.06 * (high - low)
+    for y, (label, run) in enumerate(runs.items()):
+        ax.axhline(y, color=caveman.INK, lw=0.6, alpha=0.2)
+        told = f" (return {run['return']:.0f})" if "return" in run else ""
+        ax.text(low - room, y - 0.34, label + told, va="center", fontsize=10.5)
+        for name, (word, color, marker) in marks.items():
+            ax.plot(run[name], y, marker, color=color, ms=8, label=word if not y else None)
+    ax.set(xlim=(low - 1.5 * room, high + 1.5 * room), ylim=(len(runs) - 0.6, -0.65),
+           xlabel="soft value V")
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.grid(False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.38), ncols=3, fontsize=9.5,
+              columnspacing=1, handletextpad=0.2)
+    caveman.show(fig, alt, caption)
+
+
+def hunt(env: str, diary: iq.Demos, times: float, **setting) -> dict:
+    """Learn online, with V_A moved so many times as far a stroke; what the map says then."""
+    agent = quick_end(iq.new_agent(diary, iq.Config(**setting)), times)
     iq.learn(diary, env, agent=agent)
-    return {"strokes of V_A": f"times {times}", "V on the way": place_values(agent, diary.observations),
-            "V_A": float(agent.absorbing_value.detach()),
+    obs, _, _, ended = [x[:agent.replay.size] for x in agent.replay.columns]
+    return {"way": place_values(agent, obs[-500:]), "last": place_values(agent, obs[ended][-50:]),
+            "end": float(agent.absorbing_value.detach()),
             "return": float(iq.evaluate(agent, env, 5, hunts.FRESH).mean())}
 
 
 def goals() -> None:
-    """Two such hunts: V_A as slow as it is, and a hundred times as fast."""
-    slow, fast = table = [goal(1), goal(100)]
-    caveman.table(table, "MountainCar with the paper's value term, 3,000 steps, one seed", 1)
-    assert 3 > slow["V_A"] < slow["V on the way"] / 5 and fast["V_A"] > 0.8 * fast["V on the way"]
+    """MountainCar with value_term="initial": V_A as slow as it is, and a hundred times as fast."""
+    env = "MountainCar-v0"
+    diary = iq.Demos.load(hunts.DIARIES / f"{env}_dqn.npz").take(1)
+    slow, fast = runs = [hunt(env, diary, times, value_term="initial", steps=3000)
+                         for times in (1, 100)]
+    levels({"as it is": slow, "$V_A$ a hundred times as fast": fast},
+           "As it is the end lies far below the places on the way; a faster end lies among them.",
+           "MountainCar with the paper's value term, 3,000 steps outside, one seed each.")
+    assert 3 > slow["end"] < slow["way"] / 5 and fast["end"] > 0.8 * fast["way"]
+    assert runs[0]["return"] < runs[1]["return"]
 
 
-def fall(times: float, steps: int, **setting) -> dict:
-    """25 lines of CartPole, online: what a fall is worth."""
-    env = "CartPole-v1"
-    torn = iq.Demos.load(hunts.DIARIES / f"{env}_a2c.npz").take(1).subsample(20)
-    agent = quick_end(iq.new_agent(torn, iq.Config(steps=steps, **setting)), times)
-    iq.learn(torn, env, agent=agent)
-    obs, _, _, ended = [x[:agent.replay.size] for x in agent.replay.columns]
-    return {"strokes of V_A": f"times {times}",
-            "V of Grok's last 500 places": place_values(agent, obs[-500:]),
-            "V of the last 50 before a fall": place_values(agent, obs[ended][-50:]),
-            "V_A": float(agent.absorbing_value.detach()),
-            "return": float(iq.evaluate(agent, env, 5, hunts.FRESH).mean())}
+def torn() -> iq.Demos:
+    """25 lines of one CartPole episode of an A2C agent."""
+    return iq.Demos.load(hunts.DIARIES / "CartPole-v1_a2c.npz").take(1).subsample(20)
 
 
 def falls() -> None:
-    """Two such hunts: the end's value learned, and fixed at zero."""
-    learned, fixed = table = [{"the end": "learned"} | fall(1, 2000),
-                              {"the end": "fixed at 0"} | fall(0, 2000, absorbing=False)]
-    for row in table:
-        del row["strokes of V_A"], row["return"]  # too early to tell
-    caveman.table(table, "25 lines of an A2C agent, 2,000 steps outside, one seed", 1)
-    assert fixed["V of Grok's last 500 places"] < 0 == fixed["V_A"] > learned["V_A"]
+    """The end's value learned, and fixed at zero."""
+    learned, fixed = [hunt("CartPole-v1", torn(), absorbing, steps=2000, absorbing=absorbing)
+                      for absorbing in (True, False)]
+    del learned["return"], fixed["return"]  # too early to tell
+    levels({"the end is learned": learned, "the end is fixed at 0": fixed},
+           "With a fixed end all of the learner's places lie below it; a learned end lies among them.",
+           "25 lines of an A2C agent, 2,000 steps outside, one seed each.")
+    assert max(fixed["way"], fixed["last"]) < 0 == fixed["end"] > learned["end"]
 
 
 def pushed() -> None:
-    """Two such hunts with a value term of 1: V_A as slow as it is, and faster."""
-    slow, fast = table = [fall(times, 4000, value_term=1.0) for times in (1, 30)]
-    caveman.table(table, "The same 25 lines with a share of 1, 4,000 steps outside, one seed", 1)
-    before = "V of the last 50 before a fall"
-    assert slow[before] < slow["V_A"] and fast["V_A"] < fast[before]
+    """A value term of 1: V_A as slow as it is, and faster."""
+    slow, fast = [hunt("CartPole-v1", torn(), times, steps=4000, value_term=1.0)
+                  for times in (1, 30)]
+    levels({"as it is": slow, "$V_A$ thirty times as fast": fast},
+           "As it is the end lies above the last places before a fall; a faster end lies below them.",
+           "The same 25 lines with a share of 1, 4,000 steps outside, one seed each.")
+    assert slow["last"] < slow["end"] and fast["end"] < fast["last"]
     assert slow["return"] < 0.6 * fast["return"]
 
 
