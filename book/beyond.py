@@ -255,7 +255,7 @@ def target() -> None:
 
 def end() -> None:
     """A fixed zero after the end."""
-    choices(THIN, {"absorbing=False": "an end worth 0 (absorbing=False)"},
+    choices(THIN, {"absorbing=False": "absorbing=False"},
             "this makes no difference, since nothing is earned after the end",
             "With an end that is fixed at zero two of three diaries are lost.")
 
