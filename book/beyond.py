@@ -11,7 +11,7 @@ import caveman
 import hunts
 import numpy as np
 import torch
-from IPython.display import HTML, display
+from IPython.display import HTML, Markdown, display
 
 import iq
 
@@ -119,7 +119,7 @@ def fold(title: str, table: list[dict], digits: int = 2) -> None:
 
 
 def fold_all() -> None:
-    """Every table of results/, a group of runs in each line."""
+    """Every table of results/, a group of runs in each line; and the seed's facts."""
     for name, keys, values in (
             ("returns", ("task", "mode", "method"), ("share",)),
             ("ablations", ("task", "method"), ("share",)),
@@ -141,6 +141,9 @@ def fold_all() -> None:
             table.append(line | {"runs": len(members)})
         if table:
             fold(f"{name}: {len(some)} rows. {source(name, some)}", table)
+    facts = hunts.seed_facts()
+    assert all(row["stands in"] for row in facts)
+    fold("Where the facts stand of the story that the book grew from", facts)
 
 
 def tasks() -> None:
@@ -507,9 +510,21 @@ def gradient_gap(value_term: float | str, chi2_on: str) -> float:
 
 # ------------------------------------------------------------------------ many machines
 
-def gradient(agent: iq.Agent, batch: iq.Batch, is_expert: torch.Tensor,
-             *picked: tuple[int, int]) -> torch.Tensor:
-    """The gradient of a rank that has only the rows of the picked ranges."""
+def show_ranks() -> None:
+    """The text of ranks.py."""
+    text = (caveman.ROOT / "book" / "ranks.py").read_text()
+    display(Markdown(f"`book/ranks.py`\n\n```python\n{text}```"))
+
+
+def gradient(*picked: tuple[int, int]) -> torch.Tensor:
+    """The gradient of a rank that has only the rows of the picked ranges.
+
+    Of 128 rows of one episode the first 64 are the expert's, the others play the learner's.
+    """
+    demos = iq.record("CartPole-v1", iq.scripted_expert("CartPole-v1"), 1, seed=0)
+    agent, is_expert = iq.new_agent(demos), torch.arange(128) < 64
+    batch = agent.to_batch(demos.observations, demos.actions, demos.next_observations,
+                           demos.terminations)
     rows = torch.cat([torch.arange(*each) for each in picked])
     loss = agent.loss(iq.Batch(*(x[rows] for x in batch[:4])), is_expert[rows])[0]
     return torch.cat([g.flatten() for g in torch.autograd.grad(
