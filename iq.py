@@ -13,7 +13,7 @@ value, a policy and a reward, and it minimises a loss that is made of them:
     L(Q)      = -E_expert[phi(r)] + E[V(s) - gamma V(s')]       [Eq. 9]
 
 phi is concave and stands for a divergence between learner and expert. The last mean is
-taken over the transitions at hand: offline the expert's, online the learner's as well.
+taken over the expert's transitions, online with a small share of the learner's own.
 
     demos = Demos.load("demos.npz", action_space="CartPole-v1")
     agent = learn(demos)                    # offline
@@ -23,9 +23,9 @@ taken over the transitions at hand: offline the expert's, online the learner's a
 Paper: Garg et al., NeurIPS 2021, https://arxiv.org/abs/2106.12142; "Eq." is one of its
 equations. Deviations from it: a temperature tau (the paper has 1); V(s') comes from a
 target network, without a gradient; the square of chi2 is taken over the learner's
-transitions too; terminal states lead to an absorbing state with a learned value; inputs
-of an odd size are scaled (input_scale); SoftNAF, the default for continuous actions,
-needs no actor (SoftActorCritic is the paper's).
+transitions too; terminal states lead to an absorbing state with a learned value; very
+large and very small inputs are scaled (input_scale); SoftNAF, the default for
+continuous actions, needs no actor (SoftActorCritic is the paper's).
 """
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def inverse_bellman(q: Tensor, next_value: Tensor, gamma: float) -> Tensor:
 
 # A divergence E_expert[f(u)], of the ratio u = policy / expert of their occupancies, is
 # max_r E_expert[phi(r)] - E_policy[r]. The best r is where the slope phi'(r) is u.
-# From the slope MAX_RATIO on, phi is continued by a line: some would become infinite.
+# Below the r where the slope reaches MAX_RATIO, phi goes on as a straight line, for
+# some of them would fall to minus infinity there.
 MAX_RATIO = 100.0
 
 
@@ -117,8 +118,8 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     chi2 is taken over all transitions, the "mixture", or over the "expert"'s alone.
 
     value_term, a number w: E[V(s) - gamma V(s')], over the expert's transitions with
-    weight 1 - w, over all with weight w (2: the learner's alone). "initial": the same
-    in the paper's form, (1 - gamma) E[V(s0)], with initial_value (E,).
+    weight 1 - w, over all with weight w (2: the learner's alone, if half are theirs).
+    "initial": the same in the paper's form, (1 - gamma) E[V(s0)], initial_value (E,).
     """
     shapes = [tuple(x.shape) for x in (q, value, next_value, is_expert)]
     if len(set(shapes)) > 1 or q.ndim != 1:
@@ -127,21 +128,21 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     expert_weight = expert_weight / expert_weight.mean()  # so that E_expert[x] = E[w x]
     reward = inverse_bellman(q, next_value, gamma)
     expert_reward = expert_weight * reward
-    if divergence == "chi2":
-        square = reward.square() / (4 * chi2_alpha)
-        if chi2_on == "expert":
-            square = expert_weight * square
-        phi = expert_reward - square
+    if divergence == "chi2" and chi2_on == "mixture":
+        phi = expert_reward - reward.square() / (4 * chi2_alpha)
+    elif divergence == "chi2":
+        phi = expert_weight * DIVERGENCES["chi2"](reward, chi2_alpha)
     else:
         phi = expert_weight * DIVERGENCES[divergence](reward)
     expert_term = -phi.mean()
-    if value_term == "initial" and initial_value is not None:
-        value_loss = (1 - gamma) * initial_value.mean()
-    elif isinstance(value_term, str):
-        raise ValueError(f"value_term is {value_term!r}; 'initial' takes initial_value")
-    else:
+    if not isinstance(value_term, str):
         value_weight = value_term + (1 - value_term) * expert_weight
         value_loss = (value_weight * (value - gamma * next_value)).mean()
+    elif value_term == "initial" and initial_value is not None:
+        value_loss = (1 - gamma) * initial_value.mean()
+    else:
+        raise ValueError(f"value_term is {value_term!r}; allowed: a number, or "
+                         "'initial' together with initial_value")
     loss = expert_term + value_loss
     info = {"loss": loss, "expert_term": expert_term, "value_term": value_loss,
             "reward_expert": expert_reward.detach().mean(),
@@ -203,7 +204,7 @@ class Config:
     chi2_on: str = "mixture"  # taken over all transitions, or the "expert"'s alone
     value_term: float | str | None = None  # see iq_loss; None: the agent's default
     absorbing: bool = True  # learn the value of terminal states; False: it is 0
-    scale_inputs: bool = True  # bring inputs of an odd size to a usual one
+    scale_inputs: bool = True  # scale very large and very small inputs
     continuous: str = "naf"  # agent for continuous actions: "naf" or "actor_critic"
     hidden: int = 128  # units in each of two hidden layers
     learning_rate: float = 1e-3  # of Adam
@@ -228,7 +229,7 @@ class Batch(NamedTuple):
     initial_obs: Tensor | None = None  # (E, *obs), first of each expert episode
 
 
-# what an agent has learned depends on these, so that it can't change them
+# what an agent has learned is valid for these alone, so that it refuses others
 FIXED = "gamma", "temperature", "absorbing", "scale_inputs", "continuous", "hidden"
 MAX_GRAD_NORM = 10.0
 
@@ -276,8 +277,8 @@ class Agent(nn.Module):
         with torch.random.fork_rng(devices=[]):  # leave the global generator alone
             torch.default_generator.manual_seed(self.config.seed)  # the CPU's alone
             self.build_networks(**networks)
-        self.own_networks = [x for x in networks if networks[x] is not None]
-        # networks other than the file's may have dropout or a batch norm
+        self.user_networks = [x for x in networks if networks[x] is not None]
+        # a network other than MLP may have dropout or a batch norm
         self.has_modes = not all(isinstance(x, MLP) for x in self.children())
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.eval()
@@ -347,7 +348,8 @@ class Agent(nn.Module):
     @torch.no_grad()
     def move_target(self) -> None:
         """Move the target network's weights a step towards the critic's."""
-        rate = self.config.target_rate if self.updates else 1.0  # at first, a copy
+        # the first step is a copy, as in PyTorch's AveragedModel
+        rate = self.config.target_rate if self.updates else 1.0
         for old, new in self.target_pairs:
             old.lerp_(new, rate)
         if self.has_modes:  # running means of a batch norm
@@ -371,7 +373,7 @@ class Agent(nn.Module):
         return obs / self.obs_scale
 
     def build_networks(self, **networks) -> None:
-        """Set critic, and perhaps more, to the user's networks or to the file's own."""
+        """Set critic, and perhaps more, to the user's networks or to an MLP."""
         raise NotImplementedError
 
     def q_and_value(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -393,13 +395,14 @@ class Agent(nn.Module):
     @torch.no_grad()
     def act(self, obs, greedy: bool = True) -> np.ndarray:
         """The policy's mode, or a sample, for observations (B, *obs) or one (*obs)."""
-        obs = np.asarray(obs)
+        obs = check_array("observations", obs, "biuf")
         single = obs.ndim <= self.example.ndim
         obs = check_like("observations", obs[None] if single else obs, self.example)
         action = self.select_action(self.tensor(obs), greedy).numpy(force=True)
         action = decode_actions(action, self.action_space)
         if not single:
             return action
+        # a number; or an array, of shape () too, which action[0] would turn into one
         return action[0] if isinstance(self.action_space, Discrete) else action[0, ...]
 
     @torch.no_grad()
@@ -435,9 +438,11 @@ class Agent(nn.Module):
         return Batch(*map(self.tensor, (obs, action, next_obs, terminated)))
 
     def tensor(self, array: np.ndarray) -> Tensor:
-        """On the agent's device; but for bytes, bools and indices as float32."""
+        """On the agent's device, as float32; bytes, bools and indices stay such."""
         kept = array.dtype in (np.uint8, np.bool_, np.int64)
-        array = np.require(array, None if kept else np.float32, ["C", "W"])
+        array = np.ascontiguousarray(array, None if kept else np.float32)
+        if not array.flags.writeable:
+            array = array.copy()
         return torch.as_tensor(array, device=self.config.device)
 
     def save(self, path) -> None:
@@ -545,9 +550,9 @@ class SoftActorCritic(Agent):
 
     def backward(self, loss, value):
         """The critic descends the loss; the actor ascends V(s)."""
+        critic = [x for x in self.critic.parameters() if x.requires_grad]
         actor = [x for x in self.actor.parameters() if x.requires_grad]
-        others = [x for x in self.critic.parameters() if x.requires_grad]
-        loss.backward(inputs=[*others, self.absorbing_value], retain_graph=True)
+        loss.backward(inputs=[*critic, self.absorbing_value], retain_graph=True)
         (-value.mean()).backward(inputs=actor)
 
     def normal(self, obs):
@@ -598,18 +603,20 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
         agent = new_agent(demos, config)
     elif config is not None:
         agent.configure(config)
-    config, replay = agent.config, agent.replay
     expert = expert_batch(demos, agent)
-    own_steps = explore(agent, env)  # offline there are none
-    small = config.device == "cpu" and not agent.has_modes  # more threads only slow it
+    own_steps = explore(agent, env)
+    config = agent.config
+    small = config.device == "cpu" and config.hidden <= 512 and not agent.has_modes
     try:
-        with threads(1 if small else None), closing(own_steps):
+        with threads(1 if small else None), closing(own_steps):  # more are slower
             for update in progress(config.steps):
-                for step in islice(own_steps, 1):
-                    replay.add(agent.to_batch(
+                step = next(own_steps, None)  # None offline
+                if step is not None:
+                    agent.replay.add(agent.to_batch(
                         [step.obs], [step.action], [step.next_obs], [step.terminated]))
-                rows = replay.sample(expert, config.batch_size, agent.generator)
-                info = agent.update(*rows)
+                batch, is_expert = agent.replay.sample(
+                    expert, config.batch_size, agent.generator)
+                info = agent.update(batch, is_expert)
                 if callback:
                     callback(update, info)
     except StopIteration:
@@ -656,7 +663,8 @@ def check_config(config: Config) -> None:
     for name, (low, high) in RANGES.items():
         value, words = getattr(config, name), WORDS.get(name, [])
         is_number = type(value) in (int, type(low))
-        if not (low <= value <= high if is_number else value in words):
+        allowed = low <= value <= high if is_number else value in words
+        if not allowed:
             kind = "a whole number" if type(low) is int else "a number"
             also = f", or one of {words}" if words else ""
             raise ValueError(f"{name} is {value!r} ({type(value).__name__}); allowed: "
@@ -712,8 +720,9 @@ def input_scale(observations: np.ndarray) -> np.ndarray:
     size = np.sqrt(total / len(observations))
     if observations.dtype == np.uint8:
         size = np.full_like(size, np.sqrt(np.square(size).mean()))
-    lifted = size * max(1.0, USUAL / max(size.max(), 1e-300))
-    return np.where(size > 0, size / lifted.clip(SMALLEST, LARGEST), 1.0)
+    lift = max(1.0, USUAL / max(size.max(), 1e-300))
+    wanted = (size * lift).clip(SMALLEST, LARGEST)  # as the networks see it
+    return np.where(size > 0, size / wanted, 1.0)
 
 
 def expert_batch(demos: Demos, agent: Agent) -> Batch:
@@ -860,7 +869,7 @@ def rollout(env: gym.Env | str, policy: Callable, seed: int, agent: Agent | None
 
 
 def explore(agent: Agent, env: gym.Env | str | None) -> Generator[Step, None, None]:
-    """The agent's own steps: at first from config.seed, later from other starts."""
+    """The agent's own steps: from config.seed or, if it has made some, a drawn seed."""
     if env is None:  # offline
         return
     seed, generator = agent.config.seed, agent.generator
@@ -914,7 +923,7 @@ def action_bounds(space: gym.Space) -> np.ndarray:
         return np.array([[space.start], [space.start + space.n - 1]], np.float64)
     if isinstance(space, Box) and space.dtype is not None and space.dtype.kind == "f":
         bounds = np.array([space.low, space.high], np.float64).reshape(2, -1)
-        width = bounds[1] - bounds[0]  # neither lost in rounding nor without end
+        width = bounds[1] - bounds[0]  # finite, and not too narrow for float32
         if width.size and ((width <= 1e6) & (abs(bounds) < 1e6 * width)).all():
             return bounds
     raise ValueError(
@@ -976,7 +985,7 @@ def space_to_dict(space: gym.Space) -> dict[str, Any]:
 
 
 def space_from_dict(data) -> gym.Space | None:
-    """The action space that a file tells, or None."""
+    """The action space in a file, or None."""
     if "n_actions" in data:
         start = int(data["start"]) if "start" in data else 0
         return Discrete(int(data["n_actions"]), start=start)
@@ -1142,7 +1151,7 @@ class Demos:
 
     @classmethod
     def load(cls, path, action_space: gym.Space | str | None = None) -> Demos:
-        """Read an .npz; action_space, or an environment's name, where it tells none."""
+        """Read an .npz; action_space, or an environment's name, where it has none."""
         try:
             with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
                 names = [*file]
@@ -1161,7 +1170,7 @@ class Demos:
                 action_space = env.action_space
         space = action_space or stored
         if space is None:
-            raise ValueError(f"{path} tells no action space: pass action_space=...")
+            raise ValueError(f"{path} has no action space: pass action_space=...")
         check_space(space, stored or space)
         return cls(space, **columns)
 
@@ -1194,9 +1203,9 @@ def check_array(name: str, values, kinds: str,
 def check_like(name: str, values, example: np.ndarray,
                rows: int | None = None) -> np.ndarray:
     """Observations (rows, *obs) as an array; ValueError unless like example."""
-    array = np.asarray(values)
-    rows = rows if rows is not None or array.ndim == 0 else len(array)
-    array = check_array(name, array, "biuf", (rows or 1, *example.shape))
+    if rows is None:
+        rows = max(1, len(np.atleast_1d(check_array(name, values, "biuf"))))
+    array = check_array(name, values, "biuf", (rows, *example.shape))
     if (array.dtype == np.uint8) != (example.dtype == np.uint8):
         raise ValueError(f"{name}: {array.dtype}, but the demonstrations' observations "
                          f"are {example.dtype}; bytes and other numbers don't mix")
@@ -1231,7 +1240,7 @@ def write_agent(agent: Agent, path) -> None:
     space = space_to_dict(agent.action_space)
     state = {"config": asdict(agent.config) | {"device": "cpu"},
              "space": {name: torch.as_tensor(x) for name, x in space.items()},
-             "dtype": agent.example.dtype.name, "own_networks": agent.own_networks,
+             "dtype": agent.example.dtype.name, "user_networks": agent.user_networks,
              "updates": agent.updates, "weights": agent.state_dict()}
     with whole_file(path) as file:
         torch.save(state, file)
@@ -1239,27 +1248,26 @@ def write_agent(agent: Agent, path) -> None:
 
 def load(path, **networks: nn.Module) -> Agent:
     """A saved agent, on the CPU; networks of the user's own have to be given again."""
-    missing: list[str] = []
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        missing = [f"{x}=..." for x in state["own_networks"] if networks.get(x) is None]
-        agent = None if missing else read_agent(state, os.path.getsize(path), networks)
+        names = state["user_networks"]
+        missing = [f"{x}=..." for x in names if networks.get(x) is None]
+        if not missing:
+            return read_agent(state, os.path.getsize(path), networks)
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except Exception as error:  # torch and pickle have many for bad files
         raise ValueError(f"{path} is no saved agent, or its networks are others "
                          f"({one_line(error)})") from None
-    if agent is None:
-        raise ValueError(f"{path} has networks of the user's own; give them again: "
-                         f"load(path, {', '.join(missing)})")
-    return agent
+    raise ValueError(f"{path} has networks of the user's own; give them again: "
+                     f"load(path, {', '.join(missing)})")
 
 
 def read_agent(state: dict, size: int, networks: dict[str, nn.Module]) -> Agent:
     """The agent of a file's content; an error of some kind if it can't be one."""
     tensors = [*state["weights"].values(), *state["space"].values()]
     if sum(x.numel() for x in tensors) > size:
-        raise ValueError("more numbers than bytes")
+        raise ValueError("more numbers than bytes")  # views that repeat a few
     config = Config(**state["config"])
     space: Any = space_from_dict(state["space"])
     example = np.zeros(tuple(state["weights"]["obs_scale"].shape), state["dtype"])

@@ -73,7 +73,7 @@ class Together:
         first = agents[0]
         self.agents, self.seeds, self.config = agents, len(agents), first.config
         self.action_space, self.action_size = first.action_space, first.action_size
-        self.example, self.own_networks = first.example, []
+        self.example, self.user_networks = first.example, []
         self.updates = first.updates
         scale = torch.stack([x.obs_scale for x in agents])
         self.obs_scale = scale.unsqueeze(1)  # (S, 1, *obs)

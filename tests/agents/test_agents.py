@@ -307,7 +307,7 @@ def eyes(kind):
 
 
 @kinds
-def test_images_are_learned_by_a_user_s_own_networks(kind, tmp_path):
+def test_images_are_learned_by_a_user_s_user_networks(kind, tmp_path):
     demos, own = images(kind), eyes(kind)
     agent = iq.new_agent(demos, make_config(kind, steps=20), **own)
     before = weights(agent)

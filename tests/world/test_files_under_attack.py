@@ -275,11 +275,11 @@ LIES = {
         ("steps", "all"), ("divergence", "none"), ("temperature", float("nan")),
         ("unheard", 1), ("seed", -1), ("seed", torch.zeros(2)))},
     **{f"no {k}": lambda state, k=k: state.pop(k)
-       for k in ("config", "weights", "dtype", "space", "own_networks")},
+       for k in ("config", "weights", "dtype", "space", "user_networks")},
     **{f"{k} is {x!r}": put(x, k) for k in ("config", "weights", "dtype", "space")
        for x in (None, 3, "words", [], {}, torch.zeros(2, 2))
        if k != "dtype" or x is not None},
-    **{f"own networks {x!r}": put(x, "own_networks")
+    **{f"own networks {x!r}": put(x, "user_networks")
        for x in (None, 3, ["critic"], ["more"], torch.zeros(2, 2))},
     "weights of another shape": each_weight(lambda x: x[..., None]),
     **{f"weights of type {x}": each_weight(lambda w, x=x: w.to(x))
