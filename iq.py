@@ -117,9 +117,8 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     chi2 is taken over all transitions, the "mixture", or over the "expert"'s alone.
 
     value_term, a number w: E[V(s) - gamma V(s')], over the expert's transitions with
-    weight 1 - w, and over all with weight w (2 leaves only the learner's). "initial":
-    the paper's (1 - gamma) E[V(s0)], with initial_value (E,). Under the occupancy of
-    any policy the two are the same number.
+    weight 1 - w, over all with weight w (2: the learner's alone). "initial": the same
+    in the paper's form, (1 - gamma) E[V(s0)], with initial_value (E,).
     """
     shapes = [tuple(x.shape) for x in (q, value, next_value, is_expert)]
     if len(set(shapes)) > 1 or q.ndim != 1:
@@ -139,8 +138,7 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     if value_term == "initial" and initial_value is not None:
         value_loss = (1 - gamma) * initial_value.mean()
     elif isinstance(value_term, str):
-        raise ValueError(f"value_term is {value_term!r}; allowed: a number, or "
-                         "'initial' with initial_value")
+        raise ValueError(f"value_term is {value_term!r}; 'initial' takes initial_value")
     else:
         value_weight = value_term + (1 - value_term) * expert_weight
         value_loss = (value_weight * (value - gamma * next_value)).mean()
@@ -600,11 +598,8 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
         agent = new_agent(demos, config)
     elif config is not None:
         agent.configure(config)
-    check_space(demos.action_space, agent.action_space)
     config, replay = agent.config, agent.replay
-    expert = agent.to_batch(demos.observations, demos.actions,
-                            demos.next_observations, demos.terminations)
-    expert = expert._replace(initial_obs=expert.obs[agent.tensor(demos.starts)])
+    expert = expert_batch(demos, agent)
     own_steps = explore(agent, env)  # offline there are none
     small = config.device == "cpu" and not agent.has_modes  # more threads only slow it
     try:
@@ -613,9 +608,8 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
                 for step in islice(own_steps, 1):
                     replay.add(agent.to_batch(
                         [step.obs], [step.action], [step.next_obs], [step.terminated]))
-                batch, is_expert = replay.sample(
-                    expert, config.batch_size, agent.generator)
-                info = agent.update(batch, is_expert)
+                rows = replay.sample(expert, config.batch_size, agent.generator)
+                info = agent.update(*rows)
                 if callback:
                     callback(update, info)
     except StopIteration:
@@ -720,6 +714,14 @@ def input_scale(observations: np.ndarray) -> np.ndarray:
         size = np.full_like(size, np.sqrt(np.square(size).mean()))
     lifted = size * max(1.0, USUAL / max(size.max(), 1e-300))
     return np.where(size > 0, size / lifted.clip(SMALLEST, LARGEST), 1.0)
+
+
+def expert_batch(demos: Demos, agent: Agent) -> Batch:
+    """All that learning reads of demonstrations; ValueError unless they fit agent."""
+    check_space(demos.action_space, agent.action_space)
+    batch = agent.to_batch(demos.observations, demos.actions,
+                           demos.next_observations, demos.terminations)
+    return batch._replace(initial_obs=batch.obs[agent.tensor(demos.starts)])
 
 
 class Replay:

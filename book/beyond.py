@@ -1,7 +1,7 @@
 """What *Beyond the valley* computes and draws: surprises, settings, gradients of ranks.
 
-Its figures show what book/results/ holds, and say with which edition's file, and at which
-commit, their rows were measured.
+Its figures show what book/results/ holds, and say with which edition's file, and at
+which commit, their rows were measured.
 """
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import caveman
 import hunts
 import numpy as np
 import torch
-from IPython.display import HTML, display
+from IPython.display import HTML, Markdown, display
 
 import iq
 
-# commits at which tables were measured with the second edition's iq.py; others: the third's
+# commits at which the second edition's iq.py was measured; others: the third's
 SECOND = "defb2d8", "12d72be", "b39374f", "ef2a479"
 THIN = "CartPole, 25 rows"
 LINES = {THIN: "CartPole, 25 lines"}  # the book's word for rows
+WIDTH = 4.9  # inches; letters stay legible on a phone
 LOOKS = {"learner": (caveman.LEARNER, "o"), "clone": (caveman.CLONE, "s"),
          "other": (caveman.EXTRA, "D"), "chance": (caveman.RANDOM, "x")}
 
@@ -30,8 +31,14 @@ def rows(table: str, **keys: str) -> list[dict]:
 
 
 def column(some: list[dict], name: str = "share") -> np.ndarray:
-    """A column's numbers. A run that broke down counts as chance; a blank is left out."""
+    """A column's numbers. A run that broke down counts as chance; blanks do not."""
     return np.array([np.nan_to_num(float(row[name])) for row in some if row[name]])
+
+
+def mean(some: list[dict], name: str = "share") -> float:
+    """A column's mean, or not a number where nothing was measured."""
+    values = column(some, name)
+    return float(values.mean()) if len(values) else np.nan
 
 
 def source(table: str, some: list[dict]) -> str:
@@ -65,12 +72,12 @@ class Surprise:
         values = column(some, self.value)
         self.all += some
         self.lines.append((label, look, guess, values))
-        return float(values.mean()) if len(values) else np.nan
+        return mean(some, self.value)
 
     def show(self, guess: str, alt: str, limits: tuple = (-0.35, 1.4),
              axis: str = "share of the way", marks: tuple = ("chance", "the expert")) -> None:
         """Draw the lines. guess: what most people would have said, for the caption."""
-        fig, ax = caveman.figure(width=5.6, height=0.52 * len(self.lines) + 1.15)
+        fig, ax = caveman.figure(width=WIDTH, height=0.52 * len(self.lines) + 1.15)
         low, high = limits
         for y, (label, look, expected, values) in enumerate(self.lines):
             color, marker = LOOKS[look]
@@ -112,7 +119,7 @@ def fold(title: str, table: list[dict], digits: int = 2) -> None:
 
 
 def fold_all() -> None:
-    """Every table of results/, a group of runs in each line."""
+    """Every table of results/, a group of runs in each line; and the seed's facts."""
     for name, keys, values in (
             ("returns", ("task", "mode", "method"), ("share",)),
             ("ablations", ("task", "method"), ("share",)),
@@ -128,22 +135,25 @@ def fold_all() -> None:
             line = dict(zip(keys, group))
             for value in values:
                 numbers = column(members, value)
-                line[value] = float(numbers.mean()) if len(numbers) else ""
+                line[value] = mean(members, value) if len(numbers) else ""
                 if value == "share":
-                    line["worst run"] = float(numbers.min())
+                    line["worst run"] = float(numbers.min()) if len(numbers) else ""
             table.append(line | {"runs": len(members)})
         if table:
             fold(f"{name}: {len(some)} rows. {source(name, some)}", table)
+    facts = hunts.seed_facts()
+    assert all(row["stands in"] for row in facts)
+    fold("Where the facts stand of the story that the book grew from", facts)
 
 
 def tasks() -> None:
-    """Every task of returns.csv: means of Grok outside, Grok with the diary alone, the clone."""
+    """Every task of returns.csv: means of Grok online and offline, and of the clone."""
     some = rows("returns")
     names = list(dict.fromkeys(row["task"] for row in some if row["method"] == "iq"))
     ways = (("Grok, online", "learner", "o", {"method": "iq", "mode": "online"}),
             ("Grok, offline", "learner", "D", {"method": "iq", "mode": "offline"}),
             ("the clone, offline", "clone", "s", {"method": "clone", "mode": "offline"}))
-    fig, ax = caveman.figure(width=5.6, height=0.5 * len(names) + 1.5)
+    fig, ax = caveman.figure(width=WIDTH, height=0.5 * len(names) + 1.5)
     used = []
     for y, task in enumerate(names):
         ax.text(-0.5, y - 0.36, LINES.get(task, task), va="center", fontsize=10.5)
@@ -183,7 +193,7 @@ def online(figure: Surprise, label: str, method: str, task: str, look: str = "ot
 def lander() -> None:
     """Online beside offline and the clone."""
     of = {"task": "LunarLander"}
-    offline = float(column(rows("returns", method="iq", mode="offline", **of)).mean())
+    offline = mean(rows("returns", method="iq", mode="offline", **of))
     figure = Surprise("returns")
     figure.add("Grok, online", "learner", offline, method="iq", mode="online", **of)
     online(figure, "Grok, online, without the push (value_term=0)", "value term 0", **of)
@@ -210,7 +220,7 @@ def initial() -> None:
     figure = Surprise("returns")
     for task, name in ((THIN, LINES[THIN]), ("Pendulum",) * 2, ("Acrobot",) * 2,
                        ("MountainCar",) * 2):
-        default = float(column(rows("returns", task=task, method="iq", mode="online")).mean())
+        default = mean(rows("returns", task=task, method="iq", mode="online"))
         online(figure, f'{name}: value_term="initial"', "value term initial", task,
                guess=default)
     figure.show("it is as good as the default", "The initial-state value term does well on poles and "
@@ -248,7 +258,7 @@ def target() -> None:
 
 def end() -> None:
     """A fixed zero after the end."""
-    choices(THIN, {"absorbing=False": "an end worth 0 (absorbing=False)"},
+    choices(THIN, {"absorbing=False": "absorbing=False"},
             "this makes no difference, since nothing is earned after the end",
             "With an end that is fixed at zero two of three diaries are lost.")
 
@@ -323,9 +333,9 @@ def quick_end(agent: iq.Agent, times: float) -> iq.Agent:
 def levels(runs: dict[str, dict], alt: str, caption: str) -> None:
     """The values of places, and that of the end, on one line for each run."""
     marks = {"way": ("places on the way", caveman.LEARNER, "o"),
-             "last": ("last places before an end", caveman.EXTRA, "D"),
+             "last": ("just before an end", caveman.EXTRA, "D"),
              "end": ("the end, $V_A$", caveman.INK, "s")}
-    fig, ax = caveman.figure(width=5.6, height=0.55 * len(runs) + 1.25)
+    fig, ax = caveman.figure(width=WIDTH, height=0.55 * len(runs) + 1.25)
     values = [x for run in runs.values() for name, x in run.items() if name in marks]
     low, high = min(values), max(values)
     room = 0.06 * (high - low)
@@ -340,13 +350,13 @@ def levels(runs: dict[str, dict], alt: str, caption: str) -> None:
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.grid(False)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.38), ncols=3, fontsize=9.5,
-              columnspacing=1, handletextpad=0.2)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.38), ncols=3, fontsize=9,
+              columnspacing=0.8, handletextpad=0.1)
     caveman.show(fig, alt, caption)
 
 
 def hunt(env: str, diary: iq.Demos, times: float, **setting) -> dict:
-    """Learn online, with V_A moved so many times as far a stroke; what the map says then."""
+    """Learn online, with V_A so many times as fast; what the map says then."""
     agent = quick_end(iq.new_agent(diary, iq.Config(**setting)), times)
     iq.learn(diary, env, agent=agent)
     obs, _, _, ended = [x[:agent.replay.size] for x in agent.replay.columns]
@@ -356,7 +366,7 @@ def hunt(env: str, diary: iq.Demos, times: float, **setting) -> dict:
 
 
 def goals() -> None:
-    """MountainCar with value_term="initial": V_A as slow as it is, and a hundred times as fast."""
+    """MountainCar with value_term="initial": V_A as slow as it is, and faster."""
     env = "MountainCar-v0"
     diary = iq.Demos.load(hunts.DIARIES / f"{env}_dqn.npz").take(1)
     slow, fast = runs = [hunt(env, diary, times, value_term="initial", steps=3000)
@@ -396,7 +406,7 @@ def pushed() -> None:
 
 
 def pole(name: str, scale, seeds: int = 2) -> dict:
-    """Offline from 25 lines whose inputs are divided by scale(obs), means of the seeds."""
+    """Offline from 25 lines, inputs divided by scale(obs); means of the seeds."""
     env = "CartPole-v1"
     whole = iq.record(env, iq.scripted_expert(env), 1, seed=0)
     torn, between = whole.subsample(20), np.arange(len(whole)) % 20 > 0
@@ -417,14 +427,14 @@ def size(obs: np.ndarray) -> np.ndarray:
 
 
 def poles() -> None:
-    """Three such hunters: inputs as they are, all of one size, and scaled as in iq.py."""
+    """Inputs as they are, all of one size, and scaled as in iq.py."""
     raw, one_size, ours = table = [pole(*way) for way in (
         ("raw", lambda obs: 1.0), ("all of size 1", size), ("as in iq.py", iq.input_scale))]
     caveman.table(table, "25 lines of the scripted expert, offline, 2,000 updates, two seeds", 0)
     assert one_size["return"] < 0.6 * min(raw["return"], ours["return"])
 
 
-# -------------------------------------------- a small world, for what a setting settles for
+# -------------------------------- a small world, for what a setting settles for
 
 N, A, GAMMA, TAU, ALPHA = 6, 3, 0.9, 0.1, 0.5
 WORLD = torch.Generator().manual_seed(0)
@@ -433,7 +443,7 @@ UGG = (2 * torch.randn(N, A, generator=WORLD)).double().softmax(1)
 
 
 def occupancy(pi: torch.Tensor) -> torch.Tensor:
-    """The discounted share of time of each place and move, (N, A); a day starts anywhere."""
+    """The discounted share of time of each place and move, (N, A)."""
     P = torch.nn.functional.one_hot(AFTER, N).double()
     flow = torch.eye(N) - GAMMA * torch.einsum("sa,sat->ts", pi, P)
     return torch.linalg.solve(flow, torch.full((N, 1), (1 - GAMMA) / N).double()) * pi
@@ -467,7 +477,7 @@ def settings() -> None:
     names = {iq.SoftQ.default_value_term: ", default",
              iq.SoftActorCritic.default_value_term: ", default of an actor"}
     table = [{"value_term": f"{term}{names.get(term, '')}", "square on": on} | settle(term, on)
-             for term, on in ((1.0, "mixture"), (0.05, "mixture"), (0, "mixture"), (0, "expert"),
+             for term, on in ((1, "mixture"), (0.05, "mixture"), (0, "mixture"), (0, "expert"),
                               ("initial", "mixture"))]
     caveman.table(table, "At rest: mean rewards on the diary's lines and on Grok's, mean "
                   "value, share of moves unlike Ugg's", 2)
@@ -500,9 +510,21 @@ def gradient_gap(value_term: float | str, chi2_on: str) -> float:
 
 # ------------------------------------------------------------------------ many machines
 
-def gradient(agent: iq.Agent, batch: iq.Batch, is_expert: torch.Tensor,
-             *picked: tuple[int, int]) -> torch.Tensor:
-    """The gradient of a rank that has only the rows of the picked ranges."""
+def show_ranks() -> None:
+    """The text of ranks.py."""
+    text = (caveman.ROOT / "book" / "ranks.py").read_text()
+    display(Markdown(f"`book/ranks.py`\n\n```python\n{text}```"))
+
+
+def gradient(*picked: tuple[int, int]) -> torch.Tensor:
+    """The gradient of a rank that has only the rows of the picked ranges.
+
+    Of 128 rows of one episode the first 64 are the expert's, the others play the learner's.
+    """
+    demos = iq.record("CartPole-v1", iq.scripted_expert("CartPole-v1"), 1, seed=0)
+    agent, is_expert = iq.new_agent(demos), torch.arange(128) < 64
+    batch = agent.to_batch(demos.observations, demos.actions, demos.next_observations,
+                           demos.terminations)
     rows = torch.cat([torch.arange(*each) for each in picked])
     loss = agent.loss(iq.Batch(*(x[rows] for x in batch[:4])), is_expert[rows])[0]
     return torch.cat([g.flatten() for g in torch.autograd.grad(
