@@ -660,17 +660,6 @@ class Valley(gym.Env):
                                             "mutation_scale": 7, "shrinkA": 0, "shrinkB": 0,
                                             "path_effects": edge})
 
-    def paths(self, ax, demos, color=EXPERT, seed: int = 0, **style) -> None:
-        """The ways that episodes took, a little shaken so that none hides another."""
-        rng = np.random.default_rng(seed)
-        starts = np.append(np.flatnonzero(demos.starts), len(demos))
-        for a, b in zip(starts[:-1], starts[1:], strict=True):
-            s = np.append(demos.observations[a:b].argmax(1), demos.next_observations[b - 1].argmax())
-            y, x = np.divmod(s, self.columns)
-            dx, dy = rng.uniform(-0.22, 0.22, 2)
-            ax.plot(x + dx, y + dy, color=color, **({"lw": 1.8, "alpha": 0.8} | style))
-            ax.plot(x[-1] + dx, y[-1] + dy, "o", color=color, ms=4)
-
 
 def map_picture(valley: Valley, runs: list[dict], updates, top: float, caption: str = "") -> None:
     """The picture of hunts.map_film, which computes it: four runs of one map.

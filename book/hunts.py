@@ -395,6 +395,13 @@ def results(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def learning_time(task: str, mode: str) -> str:
+    """Mean seconds for 10,000 updates, by the stored results."""
+    took = [float(x["seconds"]) / int(x["steps"]) * 10_000 for x in results("returns.csv")
+            if (x["task"], x["mode"], x["method"]) == (task, mode, "iq")]
+    return f"{np.mean(took):.0f} s"
+
+
 # a fact of the seed's story, and where its name is another the pattern that finds it
 FACTS = r"""next state; expert data; no next place; Q-map; copy-only; two brains = two.brain|two heads;
 One map; silly map = baby|silly; soft value = log ?\\sum; soft best = hunters;
