@@ -1,10 +1,12 @@
 """What every test shares: iq.py on the path, one thread, hypothesis without a clock."""
+import os
 import sys
 from pathlib import Path
 
 import hypothesis
 import torch
 
+os.environ.pop("TQDM_DISABLE", None)  # some tests look at the bar
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("default run", deadline=None, max_examples=30)
