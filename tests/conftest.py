@@ -3,10 +3,11 @@ import os
 import sys
 from pathlib import Path
 
-import hypothesis
-import torch
+os.environ.pop("TQDM_DISABLE", None)  # some tests look at the bar; torch imports it
 
-os.environ.pop("TQDM_DISABLE", None)  # some tests look at the bar
+import hypothesis  # noqa: E402
+import torch  # noqa: E402
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("default run", deadline=None, max_examples=30)
