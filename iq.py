@@ -299,8 +299,13 @@ class Agent(nn.Module):
         self.generator = torch.Generator(config.device).manual_seed(config.seed)
         self.trainable = [x for x in self.parameters() if x.requires_grad]
         self.target_pairs = [*zip(self.target.parameters(), self.critic.parameters())]
+        weights = [x for x in self.trainable if x is not self.absorbing_value]
+        # A value is as large as 1 / (1 - gamma) rewards: V_A, which is no network's
+        # output, would need as many times as long to learn at the networks' pace.
+        value_rate = config.learning_rate / (1 - config.gamma)
         self.optimizer = torch.optim.Adam(
-            self.trainable, lr=config.learning_rate, fused=True)
+            [{"params": weights}, {"params": self.absorbing_value, "lr": value_rate}],
+            lr=config.learning_rate, fused=True)
 
     def update(self, batch: Batch, is_expert: Tensor) -> dict[str, Tensor]:
         """One gradient step; is_expert: (B,) bool.  Returns the parts of the loss.

@@ -83,6 +83,9 @@ METHODS = {  # where they learn, and what of Config is not at its default
     # maximum likelihood, with weight decay; of continuous actions a normal, spread learned
     "clone": ("offline", {}),
     "SQIL": ("online", {}),  # rewards: 1 on the diary, 0 on replay
+    # V_A learned with the networks' step size, as in the second edition
+    "iq, slow V_A": ("online", {}),
+    "SQIL, slow V_A": ("online", {}),
     "no replay": ("online", {}),  # iq offline, with as many updates as online
     "no square": ("online offline", {"chi2_alpha": 1e6}),
     "V = 0 at the end": ("online offline", {"absorbing": False}),
@@ -201,12 +204,19 @@ def learned(job, demos, callback=None):
         own = {"loss": minus_log_likelihood, "optimizer": DECAYED}
     if job.method.startswith("SQIL"):
         own = {"loss": constant_rewards}
+    if job.method.endswith("slow V_A"):
+        own["optimizer"] = one_rate
     replayed = job.mode == "online" and not job.method.startswith("no replay")
     return together.learn_many(demos, job.task.env if replayed else None, config,
                                job.seeds, callback, **own)
 
 
 DECAYED = functools.partial(torch.optim.AdamW, weight_decay=0.01)
+
+
+def one_rate(groups, lr, fused):
+    """Adam with the same step size for V_A as for the networks."""
+    return torch.optim.Adam([{"params": x["params"]} for x in groups], lr=lr, fused=fused)
 
 
 def minus_log_likelihood(agent, batch, is_expert):

@@ -87,8 +87,10 @@ class Together:
             stacked.share()
             setattr(self, name, stacked)
             self.trainable += stacked.parameters() if name != "target" else []
-        optimizer = optimizer or torch.optim.Adam
-        self.optimizer = optimizer(self.trainable, lr=self.config.learning_rate, fused=True)
+        rate = self.config.learning_rate
+        groups = [{"params": self.trainable[1:]},  # as in iq.Agent.configure
+                  {"params": values, "lr": rate / (1 - self.config.gamma)}]
+        self.optimizer = (optimizer or torch.optim.Adam)(groups, lr=rate, fused=True)
 
     def by_seed(self, column: Tensor) -> Tensor:
         """Rows of all seeds (S * B, ...) -> (S, B, ...)."""
@@ -336,7 +338,7 @@ def learn_many(demos: iq.Demos | Sequence[iq.Demos], env: str | None = None,
 
     demos: of all seeds, or of each. callback(step, agents) follows every update; `raise
     StopIteration` ends learning. loss(agent, batch, is_expert), a mean over rows, stands
-    in for the agent's own; optimizer(weights, lr=..., fused=True) for Adam.
+    in for the agent's own; optimizer(groups, lr=..., fused=True) for Adam.
     """
     config, seeds = config or iq.Config(), list(seeds)
     if config.device != "cpu":

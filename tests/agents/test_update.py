@@ -141,6 +141,16 @@ def test_a_terminal_has_a_higher_value_where_the_expert_ends_more_than_the_learn
     assert agent.absorbing_value == 0
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9, 0.99])
+def test_a_terminal_s_value_is_learned_as_soon_at_any_discount(gamma):
+    """It is 1 / (1 - gamma) rewards; here only the learner's episodes end, at -1."""
+    batch = four_rows("discrete")._replace(terminated=torch.tensor([False] * 3 + [True]))
+    agent = untrained_agent("discrete", gamma=gamma, value_term=1, learning_rate=0.01)
+    for _ in range(400):
+        agent.update(batch, torch.tensor([True, True, False, False]))
+    assert (1 - gamma) * agent.absorbing_value.item() == pytest.approx(-1, abs=0.1)
+
+
 @kinds
 def test_a_reward_is_Q_less_gamma_of_the_terminal_value_or_of_the_next_state_s(
         kind):
