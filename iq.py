@@ -81,8 +81,8 @@ def inverse_bellman(q: Tensor, next_value: Tensor, gamma: float) -> Tensor:
 
 # A divergence E_expert[f(u)], of the ratio u = policy / expert of their occupancies, is
 # max_r E_expert[phi(r)] - E_policy[r]. The best r is where the slope phi'(r) is u.
-# Below the r where the slope reaches MAX_RATIO, phi goes on as a straight line, for
-# some of them would fall to minus infinity there.
+# Some phi fall to minus infinity at a low r. So below the r where the slope reaches
+# MAX_RATIO, phi goes on as a straight line.
 MAX_RATIO = 100.0
 
 
@@ -103,7 +103,7 @@ DIVERGENCES: dict[str, Callable] = {  # f(u) in a comment, then phi(r)
     # u log u - (1 + u) log((1 + u) / 2)
     "jensen_shannon": tangent_below(
         lambda r: torch.log(2 - torch.exp(-r)), math.log((1 + 1 / MAX_RATIO) / 2)),
-    # |u - 1|
+    # |u - 1|; phi ends at r = -1
     "total_variation": tangent_below(lambda r: r.clamp(max=1), -1.0),
 }
 
@@ -117,9 +117,9 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     q, value, next_value: Q(s,a), V(s), V(s'), (B,). is_expert: (B,) bool. The square of
     chi2 is taken over all transitions, the "mixture", or over the "expert"'s alone.
 
-    value_term, a number w: E[V(s) - gamma V(s')], over the expert's transitions with
-    weight 1 - w, over all with weight w (2: the learner's alone, if half are theirs).
-    "initial": the same in the paper's form, (1 - gamma) E[V(s0)], initial_value (E,).
+    value_term, a number w: E[V(s) - gamma V(s')], a blend of two means. w = 0: over the
+    expert's transitions alone; 1: over all; 2: over the learner's alone, if half are
+    theirs. "initial": the paper's form, (1 - gamma) E[V(s0)], of initial_value (E,).
     """
     shapes = [tuple(x.shape) for x in (q, value, next_value, is_expert)]
     if len(set(shapes)) > 1 or q.ndim != 1:
@@ -127,7 +127,7 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     expert_weight = is_expert.to(q.dtype)
     expert_weight = expert_weight / expert_weight.mean()  # so that E_expert[x] = E[w x]
     reward = inverse_bellman(q, next_value, gamma)
-    expert_reward = expert_weight * reward
+    expert_reward = expert_weight * reward  # its mean is E_expert[r]
     if divergence == "chi2" and chi2_on == "mixture":
         phi = expert_reward - reward.square() / (4 * chi2_alpha)
     elif divergence == "chi2":
@@ -158,12 +158,12 @@ def append_absorbing(
 
     A terminal state leads to a state that is never left, where Q = V = V(s') = V_A, a
     learned number. A fixed 0 would be a hidden reward: for surviving where V > 0, for
-    dying where V < 0. next_value must hold V_A at terminal transitions already.
+    dying where V < 0. In next_value it stands at terminal transitions already.
     All (B,), absorbing_value (). Returns the first four, each (B + terminal ones,).
     """
     v_a = absorbing_value.expand_as(q[terminated])
     return (torch.cat([q, v_a]), torch.cat([value, v_a]),
-            torch.cat([next_value, next_value[terminated]]),
+            torch.cat([next_value, next_value[terminated]]),  # V_A, with no gradient
             torch.cat([is_expert, is_expert[terminated]]))
 
 
@@ -190,7 +190,7 @@ RANGES: dict[str, tuple] = {  # from, to
     "value_term": (0.0, 2.0), "hidden": (1, 4096), "learning_rate": (1e-9, 1.0),
     "target_rate": (1e-6, 1.0), "batch_size": (1, 10**6), "steps": (1, 10**9),
     "seed": (0, 2**31 - 1)}
-WORDS = {"value_term": ["initial", None]}  # allowed, too, where a number is
+WORDS = {"value_term": ["initial", None]}  # also allowed for these fields
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class Batch(NamedTuple):
     initial_obs: Tensor | None = None  # (E, *obs), first of each expert episode
 
 
-# what an agent has learned is valid for these alone, so that it refuses others
+# what an agent has learned is valid for these alone: configure refuses to change them
 FIXED = "gamma", "temperature", "absorbing", "scale_inputs", "continuous", "hidden"
 MAX_GRAD_NORM = 10.0
 
@@ -300,12 +300,12 @@ class Agent(nn.Module):
         self.trainable = [x for x in self.parameters() if x.requires_grad]
         self.target_pairs = [*zip(self.target.parameters(), self.critic.parameters())]
         weights = [x for x in self.trainable if x is not self.absorbing_value]
-        # A value is as large as 1 / (1 - gamma) rewards: V_A, which is no network's
-        # output, would need as many times as long to learn at the networks' pace.
+        # V_A is one bare number. Adam moves it by about its rate an update, and it may
+        # have to reach 1 / (1 - gamma) rewards: so its rate is that many times larger.
         value_rate = config.learning_rate / (1 - config.gamma)
-        self.optimizer = torch.optim.Adam(
-            [{"params": weights}, {"params": self.absorbing_value, "lr": value_rate}],
-            lr=config.learning_rate, fused=True)
+        groups: list[dict[str, Any]] = [
+            {"params": weights}, {"params": self.absorbing_value, "lr": value_rate}]
+        self.optimizer = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
 
     def update(self, batch: Batch, is_expert: Tensor) -> dict[str, Tensor]:
         """One gradient step; is_expert: (B,) bool.  Returns the parts of the loss.
@@ -316,13 +316,14 @@ class Agent(nn.Module):
         try:
             loss, info, value = self.loss(batch, is_expert)
             self.optimizer.zero_grad()
-            # a 0, rather than none, if no state is terminal: Adam's averages go on
-            self.absorbing_value.grad = torch.zeros_like(self.absorbing_value.data)
+            # where no state is terminal, 0: without a gradient, Adam would skip V_A and
+            # its running averages would not decay
+            self.absorbing_value.grad = torch.zeros_like(self.absorbing_value)
             self.backward(loss, value)
         finally:  # also when interrupted
             self.set_training(False)
         gradients = [x.grad for x in self.trainable if x.grad is not None]
-        # clip_grad_norm_, but it multiplies only if it has to
+        # clip_grad_norm_, but faster: it multiplies only if it has to
         norm = nn.utils.get_total_norm(gradients, error_if_nonfinite=True)
         if norm > MAX_GRAD_NORM:
             nn.utils.clip_grads_with_norm_(self.trainable, MAX_GRAD_NORM, norm)
@@ -353,13 +354,13 @@ class Agent(nn.Module):
     @torch.no_grad()
     def move_target(self) -> None:
         """Move the target network's weights a step towards the critic's."""
-        # the first step is a copy, as in PyTorch's AveragedModel
+        # after the first update a copy, as PyTorch's AveragedModel makes one
         rate = self.config.target_rate if self.updates else 1.0
         for old, new in self.target_pairs:
             old.lerp_(new, rate)
         if self.has_modes:  # running means of a batch norm
-            for kept, seen in zip(self.target.buffers(), self.critic.buffers()):
-                kept.copy_(seen)
+            for mean, new_mean in zip(self.target.buffers(), self.critic.buffers()):
+                mean.copy_(new_mean)
 
     def set_training(self, on: bool) -> None:
         """Switch dropout and the like on or off."""
@@ -407,7 +408,7 @@ class Agent(nn.Module):
         action = decode_actions(action, self.action_space)
         if not single:
             return action
-        # a number; or an array, of shape () too, which action[0] would turn into one
+        # a number if Discrete; [0, ...] keeps the others arrays, even of shape ()
         return action[0] if isinstance(self.action_space, Discrete) else action[0, ...]
 
     @torch.no_grad()
@@ -446,7 +447,7 @@ class Agent(nn.Module):
         """On the agent's device, as float32; bytes, bools and indices stay such."""
         kept = array.dtype in (np.uint8, np.bool_, np.int64)
         array = np.ascontiguousarray(array, None if kept else np.float32)
-        if not array.flags.writeable:
+        if not array.flags.writeable:  # of which torch warns
             array = array.copy()
         return torch.as_tensor(array, device=self.config.device)
 
@@ -500,8 +501,8 @@ class SoftNAF(Agent):
     def heads(self, obs, critic):
         """V (B,); means and log stds (B, A), both in (-1, 1).
 
-        A narrower policy would give old actions a very low Q, whose square would rule
-        the loss: with log stds from -3, Pendulum fails.
+        So stds are from 1/e to e. A narrower policy would give old actions a very low
+        Q, whose square would rule the loss: with log stds from -3, Pendulum fails.
         """
         outputs = critic(self.scaled(obs))
         mean, log_std = outputs[:, 1:].tanh().chunk(2, dim=1)
@@ -599,7 +600,8 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
     callback(step, info) follows every update, with the parts of its loss as tensors ();
     what it returns is ignored, and `raise StopIteration` ends learning. It may evaluate
     in env itself: then a new episode begins. A given agent goes on where it stopped,
-    with its replay, random stream and optimizer, or with new ones of a new config.
+    with its replay (offline, too), random stream and optimizer; a config brings new
+    ones of the last two.
 
     An interrupt (Ctrl-C) returns the new agent as it is; with agent=..., it is raised.
     """
@@ -611,9 +613,10 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
     expert = expert_batch(demos, agent)
     own_steps = explore(agent, env)
     config = agent.config
+    # for small networks on a CPU, one thread is fastest
     small = config.device == "cpu" and config.hidden <= 512 and not agent.has_modes
     try:
-        with threads(1 if small else None), closing(own_steps):  # more are slower
+        with threads(1 if small else None), closing(own_steps):
             for update in progress(config.steps):
                 step = next(own_steps, None)  # None offline
                 if step is not None:
@@ -637,6 +640,7 @@ def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> De
     """Whole episodes of policy: an observation (*obs) -> an action."""
     with make_env(env) as made:
         steps = [*rollout(made, policy, seed, episodes=episodes)]
+        # a Step's fields are in the order of COLUMNS
         table = {name: np.array([step[i] for step in steps])
                  for i, name in enumerate(COLUMNS)}
         return Demos(made.action_space, recorded=True, **table)
@@ -644,8 +648,8 @@ def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> De
 
 def evaluate(agent: Agent, env: gym.Env | str, episodes: int, seed: int) -> np.ndarray:
     """The returns (episodes,) of the policy's mode."""
-    returns = np.zeros(max(episodes, 0))  # rollout refuses less than one
-    for step in rollout(env, agent.act, seed, agent, episodes):
+    returns = np.zeros(max(episodes, 0))  # rollout itself refuses less than one
+    for step in rollout(env, agent.act, seed, agent=agent, episodes=episodes):
         returns[step.episode] += step.reward
     return returns
 
@@ -667,6 +671,7 @@ def check_config(config: Config) -> None:
             raise ValueError(f"{name} is {value!r}; allowed: {[*choices]}")
     for name, (low, high) in RANGES.items():
         value, words = getattr(config, name), WORDS.get(name, [])
+        # an int may stand for a float, but no bool for either
         is_number = type(value) in (int, type(low))
         allowed = low <= value <= high if is_number else value in words
         if not allowed:
@@ -693,7 +698,7 @@ def make_network(name: str, network: nn.Module | None, outputs: int, hidden: int
     row = [torch.zeros(1, *x, dtype=torch.float32, device="cpu") for x in shapes]
     if network is None:
         inputs = sum(x.numel() for x in row)
-        if hidden * (inputs + hidden) > 2**25:
+        if hidden * (inputs + hidden) > 2**25:  # as of images, which need another kind
             raise ValueError(
                 f"{inputs} inputs and {hidden} hidden units make an MLP of more than "
                 f"{2**25} weights: pass a network of your own ({name}=...)")
@@ -716,9 +721,9 @@ def input_scale(observations: np.ndarray) -> np.ndarray:
     An input's size is its root mean square in the demonstrations. Where all are below
     USUAL, they are lifted together; then those above LARGEST are brought to it, and
     those below SMALLEST to that. The others stay as they are, for full scaling made
-    agents learn worse from few demonstrations. Nothing is subtracted: a state that
-    they never showed is no farther away than it is. Bytes share one unit, and so one
-    scale; an input that is always 0 keeps its own.
+    agents learn worse from few demonstrations. No mean is subtracted, so that a state
+    that they never showed doesn't look farther off than it is. Bytes share one unit,
+    and so one scale; an input that is always 0 keeps its own.
     """
     parts = np.array_split(observations, len(observations) // 100 + 1)  # spares memory
     total = sum(np.square(part, dtype=np.float64).sum(axis=0) for part in parts)
@@ -750,6 +755,7 @@ class Replay:
         if not self.columns:
             self.columns = list(row[:4])
         elif self.size == len(self.columns[0]):
+            # twice the room
             self.columns = [torch.cat([x, torch.empty_like(x)]) for x in self.columns]
         for column, x in zip(self.columns, row[:4]):
             column[self.size] = x[0]
@@ -769,7 +775,7 @@ class Replay:
 def draw(columns, known: int, size: int, generator: torch.Generator) -> list[Tensor]:
     """size of the known first rows of each column, with replacement."""
     rows = torch.randint(known, (size,), generator=generator, device=generator.device)
-    return [column[rows] for column in columns]
+    return [column.index_select(0, rows) for column in columns]
 
 
 @contextmanager
@@ -845,7 +851,10 @@ def rollout(env: gym.Env | str, policy: Callable, seed: int, agent: Agent | None
     example = None if agent is None else agent.example
     with make_env(env) as env:
         space = env.action_space
-        check_space(space, space if agent is None else agent.action_space)
+        if agent is None:
+            action_bounds(space)  # refuses what can't be learned
+        else:
+            check_space(space, agent.action_space)
         limit = None if has_time_limit(env) else TIME_LIMIT
         core = id(env.unwrapped)
         for episode in islice(count(), episodes):
@@ -868,13 +877,14 @@ def rollout(env: gym.Env | str, policy: Callable, seed: int, agent: Agent | None
                 yield Step(obs, action, next_obs, bool(terminated), bool(truncated),
                            reward, episode)
                 obs = next_obs
+                # while this one paused at its yield, another may have stepped
                 if terminated or truncated or RUNNING.get(core) is not this:
                     break
         RUNNING.pop(core, None)
 
 
 def explore(agent: Agent, env: gym.Env | str | None) -> Generator[Step, None, None]:
-    """The agent's own steps: from config.seed or, if it has made some, a drawn seed."""
+    """The agent's own steps, from config.seed; if it has stepped before, a new seed."""
     if env is None:  # offline
         return
     seed, generator = agent.config.seed, agent.generator
@@ -894,7 +904,7 @@ def check_observation(obs, example: np.ndarray | None, name: str) -> np.ndarray:
             " in minigrid.wrappers.ImgObsWrapper)")
     if example is None:
         return check_array(name, obs, "biuf").copy()
-    check_array(name, obs, "biuf", example.shape)
+    check_array(name, obs, "biuf", example.shape)  # to name the shape without rows
     return check_like(name, np.asarray(obs)[None], example)[0].copy()
 
 
@@ -938,7 +948,8 @@ def action_bounds(space: gym.Space) -> np.ndarray:
 
 def check_actions(actions, space: gym.Space, rows: int) -> np.ndarray:
     """Actions (rows, *action) as an array; ValueError unless all lie in the space."""
-    kinds, shape = "iu" if isinstance(space, Discrete) else "iuf", space.shape or ()
+    kinds = "iu" if isinstance(space, Discrete) else "iuf"
+    shape = space.shape or ()
     low, high = action_bounds(space).reshape((2,) + shape)
     actions = check_array("actions", actions, kinds, (rows,) + shape)
     slack = 1e-6 * (high - low)
@@ -959,7 +970,7 @@ def check_space(space: gym.Space, own: gym.Space) -> None:
 
 
 def encode_actions(actions, space: gym.Space, rows: int) -> np.ndarray:
-    """Actions of the environment, checked -> as in Batch; each may be flat."""
+    """Actions of the environment (rows, *action) or (rows, A) -> as in Batch."""
     actions, shape = np.asarray(actions), space.shape or ()
     if actions.size == rows * math.prod(shape):
         actions = actions.reshape((rows,) + shape)
@@ -1009,7 +1020,8 @@ COLUMNS = ("observations", "actions", "next_observations", "terminations",
 class Demos:
     """An expert's N transitions in order of time, checked on entry (ValueError).
 
-    Both flags may be True: the state is terminal, and a time limit came just then.
+    A row may be terminated and truncated: the state is terminal, and a time limit came
+    just then.
     """
 
     action_space: gym.Space
@@ -1019,7 +1031,7 @@ class Demos:
     terminations: np.ndarray  # (N,) bool: the next state is terminal
     truncations: np.ndarray  # (N,) bool: cut off there, as by a time limit
     rewards: np.ndarray | None = None  # (N,), for reports: learning never reads them
-    episode_ids: np.ndarray | None = None  # (N,); after an end a new one begins anyway
+    episode_ids: np.ndarray | None = None  # (N,); an end splits, whatever they say
     recorded: InitVar[bool] = False  # by record itself: no warning about resets
 
     def __post_init__(self, recorded: bool) -> None:
@@ -1034,7 +1046,7 @@ class Demos:
             "episode_ids": ("iu", n)}
         for name, column in self.columns.items():
             if name == "actions":
-                column = check_actions(column, self.action_space, *n)
+                column = check_actions(column, self.action_space, shape[0])
             else:
                 column = check_array(name, column, *expected[name])
             setattr(self, name, column.copy())
@@ -1070,7 +1082,8 @@ class Demos:
             return
         error = abs(rows.astype(np.float32) - rows).max(axis=0)
         varies = (rows != rows[0]).any(axis=0)
-        near_one = (abs(abs(rows) - 1.0) < 0.001).all(axis=0)  # as a cosine, at rest
+        # as the cosine of an angle at rest, whose sine tells more
+        near_one = (abs(abs(rows) - 1.0) < 0.001).all(axis=0)
         lost = varies & ~near_one & (error > 0.001 * rows.std(axis=0))
         if lost.any():
             place = tuple(np.argwhere(lost)[0].tolist())
@@ -1110,6 +1123,7 @@ class Demos:
         """Rows 0, every, 2 every ... of each episode, so that its first state stays."""
         if every < 1:
             raise ValueError(f"subsample is {every}; allowed: 1 or more")
+        # of each row, the first one of its episode
         first = np.flatnonzero(self.starts)[np.cumsum(self.starts) - 1]
         return self.keep((np.arange(len(self)) - first) % every == 0)
 
@@ -1129,7 +1143,7 @@ class Demos:
                 continue
             is_list = isinstance(entries, (list, tuple, np.ndarray))
             if not is_list or len(entries) != len(actions) or not len(actions):
-                raise ValueError(f"{name} has to be a list with an entry an episode")
+                raise ValueError(f"{name} has to be a list, an entry for each episode")
         for i, (obs, acts) in enumerate(zip(observations, actions)):
             if len(obs) != len(acts) + 1:
                 raise ValueError(
@@ -1176,7 +1190,8 @@ class Demos:
         space = action_space or stored
         if space is None:
             raise ValueError(f"{path} has no action space: pass action_space=...")
-        check_space(space, stored or space)
+        if stored is not None:
+            check_space(space, stored)
         return cls(space, **columns)
 
 
@@ -1208,7 +1223,7 @@ def check_array(name: str, values, kinds: str,
 def check_like(name: str, values, example: np.ndarray,
                rows: int | None = None) -> np.ndarray:
     """Observations (rows, *obs) as an array; ValueError unless like example."""
-    if rows is None:
+    if rows is None:  # as many as there are; none, or no rows at all, are refused below
         rows = max(1, len(np.atleast_1d(check_array(name, values, "biuf"))))
     array = check_array(name, values, "biuf", (rows, *example.shape))
     if (array.dtype == np.uint8) != (example.dtype == np.uint8):
@@ -1264,6 +1279,7 @@ def load(path, **networks: nn.Module) -> Agent:
     except Exception as error:  # torch and pickle have many for bad files
         raise ValueError(f"{path} is no saved agent, or its networks are others "
                          f"({one_line(error)})") from None
+    # here, where the words above don't replace these
     raise ValueError(f"{path} has networks of the user's own; give them again: "
                      f"load(path, {', '.join(missing)})")
 
@@ -1272,7 +1288,8 @@ def read_agent(state: dict, size: int, networks: dict[str, nn.Module]) -> Agent:
     """The agent of a file's content; an error of some kind if it can't be one."""
     tensors = [*state["weights"].values(), *state["space"].values()]
     if sum(x.numel() for x in tensors) > size:
-        raise ValueError("more numbers than bytes")  # views that repeat a few
+        # views that repeat a few bytes could ask for any amount of memory
+        raise ValueError("more numbers than bytes")
     config = Config(**state["config"])
     space: Any = space_from_dict(state["space"])
     example = np.zeros(tuple(state["weights"]["obs_scale"].shape), state["dtype"])

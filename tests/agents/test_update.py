@@ -144,7 +144,8 @@ def test_a_terminal_has_a_higher_value_where_the_expert_ends_more_than_the_learn
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 0.9, 0.99])
 def test_a_terminal_s_value_is_learned_as_soon_at_any_discount(gamma):
     """It is 1 / (1 - gamma) rewards; here only the learner's episodes end, at -1."""
-    batch = four_rows("discrete")._replace(terminated=torch.tensor([False] * 3 + [True]))
+    ended = torch.tensor([False, False, False, True])
+    batch = four_rows("discrete")._replace(terminated=ended)
     agent = untrained_agent("discrete", gamma=gamma, value_term=1, learning_rate=0.01)
     for _ in range(400):
         agent.update(batch, torch.tensor([True, True, False, False]))
