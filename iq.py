@@ -70,7 +70,7 @@ def soft_policy(q: Tensor, temperature: float) -> Tensor:
 
 
 def soft_bellman(reward: Tensor, next_value: Tensor, gamma: float) -> Tensor:
-    """Q(s,a) = r(s,a,s') + gamma V(s').  (B,)."""
+    """Q(s,a) = r(s,a,s') + gamma V(s'), to plan by a reward.  (B,)."""
     return reward + gamma * next_value
 
 
@@ -158,7 +158,8 @@ def append_absorbing(
 
     A terminal state leads to a state that is never left, where Q = V = V(s') = V_A, a
     learned number. A fixed 0 would be a hidden reward: for surviving where V > 0, for
-    dying where V < 0. In next_value it stands at terminal transitions already.
+    dying where V < 0. In next_value it stands at terminal transitions already. One row,
+    not the gamma / (1 - gamma) of discounted visits: all rows count as sampled.
     All (B,), absorbing_value (). Returns the first four, each (B + terminal ones,).
     """
     v_a = absorbing_value.expand_as(q[terminated])
@@ -260,7 +261,7 @@ class Agent(nn.Module):
     critic: nn.Module
     absorbing_value: Tensor
     obs_scale: Tensor
-    default_value_term = 0.05
+    default_value_term = 0.05  # 0 and 1 learn worse from few demonstrations
 
     def __init__(self, example, action_space: gym.Space, config: Config | None = None,
                  obs_scale=1.0, **networks: nn.Module):
@@ -354,7 +355,7 @@ class Agent(nn.Module):
     @torch.no_grad()
     def move_target(self) -> None:
         """Move the target network's weights a step towards the critic's."""
-        # after the first update a copy, as PyTorch's AveragedModel makes one
+        # after the first update a copy, kept for the results that were measured with it
         rate = self.config.target_rate if self.updates else 1.0
         for old, new in self.target_pairs:
             old.lerp_(new, rate)
@@ -370,7 +371,7 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def next_value(self, batch: Batch, critic: nn.Module) -> Tensor:
-        """V(s'), or V_A where s' is terminal, without a gradient.  (B,)."""
+        """V(s'), or V_A where s' is terminal: a fixed goal, as in Q-learning.  (B,)."""
         value = self.value(batch.next_obs, critic)
         return torch.where(batch.terminated, self.absorbing_value, value)
 
@@ -599,9 +600,9 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
 
     callback(step, info) follows every update, with the parts of its loss as tensors ();
     what it returns is ignored, and `raise StopIteration` ends learning. It may evaluate
-    in env itself: then a new episode begins. A given agent goes on where it stopped,
-    with its replay (offline, too), random stream and optimizer; a config brings new
-    ones of the last two.
+    in env itself: then a new episode begins. A given agent goes on where it stopped: it
+    keeps its replay, which is sampled offline, too. It also keeps its random stream and
+    optimizer, unless a config is given, which makes new ones.
 
     An interrupt (Ctrl-C) returns the new agent as it is; with agent=..., it is raised.
     """
@@ -613,7 +614,8 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
     expert = expert_batch(demos, agent)
     own_steps = explore(agent, env)
     config = agent.config
-    # for small networks on a CPU, one thread is fastest
+    # one thread is fastest for small MLPs on a CPU; has_modes: other networks, perhaps
+    # large ones, of whose size hidden tells nothing
     small = config.device == "cpu" and config.hidden <= 512 and not agent.has_modes
     try:
         with threads(1 if small else None), closing(own_steps):
@@ -1223,7 +1225,7 @@ def check_array(name: str, values, kinds: str,
 def check_like(name: str, values, example: np.ndarray,
                rows: int | None = None) -> np.ndarray:
     """Observations (rows, *obs) as an array; ValueError unless like example."""
-    if rows is None:  # as many as there are; none, or no rows at all, are refused below
+    if rows is None:  # a number, or an empty array, counts as one row: refused below
         rows = max(1, len(np.atleast_1d(check_array(name, values, "biuf"))))
     array = check_array(name, values, "biuf", (rows, *example.shape))
     if (array.dtype == np.uint8) != (example.dtype == np.uint8):
