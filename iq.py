@@ -261,7 +261,7 @@ class Agent(nn.Module):
     critic: nn.Module
     absorbing_value: Tensor
     obs_scale: Tensor
-    default_value_term = 0.05  # 0 and 1 learn worse from few demonstrations
+    default_value_term = 0.05  # with 0, few demonstrations are learned worse
 
     def __init__(self, example, action_space: gym.Space, config: Config | None = None,
                  obs_scale=1.0, **networks: nn.Module):
