@@ -275,7 +275,7 @@ def share_of_one() -> None:
     """Equation 9 telescoped on the mixture, and cloning plus the square."""
     choices(THIN, {"value_term=1.0": "a share of 1 (value_term=1)",
                    "value_term=0.0": "no push (value_term=0)"},
-            "the push is what IQ-Learn is about: more of it is better, none fails",
+            "it makes no difference how much of the push is taken",
             "With a share of one poles stand as with the default; without a push some fall.")
 
 
