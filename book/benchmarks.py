@@ -86,6 +86,7 @@ METHODS = {  # where they learn, and what of Config is not at its default
     # V_A learned with the networks' step size, as in the second edition
     "iq, slow V_A": ("online", {}),
     "SQIL, slow V_A": ("online", {}),
+    "value term initial, slow V_A": ("online", {"value_term": "initial"}),
     "no replay": ("online", {}),  # iq offline, with as many updates as online
     "no square": ("online offline", {"chi2_alpha": 1e6}),
     "V = 0 at the end": ("online offline", {"absorbing": False}),
