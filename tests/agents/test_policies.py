@@ -219,3 +219,18 @@ def test_the_actor_climbs_to_the_softmax_of_q():
     for _ in range(150):
         agent.update(batch, is_expert)
     assert_near(agent.actor.outputs.detach(), torch.tensor([MEAN, LOG_STD]), 0.03)
+
+
+@pytest.mark.parametrize("kind", ["naf", "actor_critic"])
+def test_the_outermost_actions_have_a_finite_likelihood(kind):
+    agent = untrained_agent(kind)
+    outermost = np.concatenate([agent.action_space.low, agent.action_space.high])
+    log_prob = agent.log_prob(np.zeros((2, 3), np.float32), outermost[:, None])
+    assert np.isfinite(log_prob).all()
+
+
+def test_observations_that_are_read_only_are_read_without_a_warning():
+    obs = np.zeros((2, 3), np.float32)
+    obs.flags.writeable = False
+    agent = untrained_agent("discrete")
+    assert (agent.act(obs) == agent.act(obs.copy())).all()

@@ -1,4 +1,6 @@
 """iq_loss: the objective, negated; by hand, and as a clone with a penalty."""
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -64,3 +66,10 @@ def test_offline_chi2_is_behavioural_cloning_plus_a_penalty_on_the_reward(
         loss, _ = iq.iq_loss(q[taken], iq.soft_value(q, tau), next_v, is_expert,
                              gamma=0.9, chi2_alpha=alpha, value_term=value_term)
         assert_near(loss, cloning + penalty)
+
+
+def test_its_defaults_are_those_of_a_config():
+    parameters = inspect.signature(iq.iq_loss).parameters
+    for name in "divergence", "chi2_alpha", "chi2_on":
+        assert parameters[name].default == getattr(iq.Config(), name)
+    assert parameters["value_term"].default == iq.SoftQ.default_value_term
