@@ -614,11 +614,8 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
     expert = expert_batch(demos, agent)
     own_steps = explore(agent, env)
     config = agent.config
-    # one thread is fastest for small MLPs on a CPU; has_modes: other networks, perhaps
-    # large ones, of whose size hidden tells nothing
-    small = config.device == "cpu" and config.hidden <= 512 and not agent.has_modes
     try:
-        with threads(1 if small else None), closing(own_steps):
+        with threads(best_threads(agent)), closing(own_steps):
             for update in progress(config.steps):
                 step = next(own_steps, None)  # None offline
                 if step is not None:
@@ -791,6 +788,14 @@ def threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def best_threads(agent: Agent) -> int | None:
+    """1, the fastest for small MLPs on a CPU, or None: PyTorch's own number."""
+    config = agent.config
+    # has_modes: networks of another kind, perhaps large, whatever hidden is
+    small = config.device == "cpu" and config.hidden <= 512 and not agent.has_modes
+    return 1 if small else None
+
+
 def progress(steps: int) -> Iterator[int]:
     """1 to steps: a bar in terminals and notebooks, in log files a line at times."""
     numbers = range(1, steps + 1)
@@ -853,17 +858,14 @@ def rollout(env: gym.Env | str, policy: Callable, seed: int, agent: Agent | None
     example = None if agent is None else agent.example
     with make_env(env) as env:
         space = env.action_space
-        if agent is None:
-            action_bounds(space)  # refuses what can't be learned
-        else:
-            check_space(space, agent.action_space)
+        # without an agent against itself: this refuses what can't be learned
+        check_space(space, space if agent is None else agent.action_space)
         limit = None if has_time_limit(env) else TIME_LIMIT
         core = id(env.unwrapped)
         for episode in islice(count(), episodes):
             obs, _ = env.reset(seed=seed if episode == 0 else None)
             obs = check_observation(obs, example, f"observation 0 of episode {episode}")
-            if example is None:
-                example = obs
+            example = obs if example is None else example
             for step in count(1):
                 RUNNING[core] = this
                 action = cast_action(policy(obs.copy()), space)
@@ -1066,7 +1068,7 @@ class Demos:
         self.warn_of_float32()
 
     def warn_of_time_limits(self) -> None:
-        """Warn where all episodes are told terminated at one and the same length."""
+        """Warn where all episodes are marked terminated at one and the same length."""
         lengths = np.bincount(np.cumsum(self.starts) - 1)
         last = np.append(self.starts[1:], True)
         all_terminate = (self.terminations & ~self.truncations)[last].all()
@@ -1084,7 +1086,7 @@ class Demos:
             return
         error = abs(rows.astype(np.float32) - rows).max(axis=0)
         varies = (rows != rows[0]).any(axis=0)
-        # as the cosine of an angle at rest, whose sine tells more
+        # as the cosine of an angle at rest, whose sine shows more
         near_one = (abs(abs(rows) - 1.0) < 0.001).all(axis=0)
         lost = varies & ~near_one & (error > 0.001 * rows.std(axis=0))
         if lost.any():
