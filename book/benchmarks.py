@@ -104,8 +104,8 @@ FIELDS = {  # of Config: values beside the default (grad_clip=1 and 1e6 showed n
     "batch_size": (16, 32, 256)}
 
 BODIES = "Hopper", "HalfCheetah", "Walker2d"
-WIDE = {"continuous": "actor_critic", "hidden": 256}
-BODY = {"iq": ("online", WIDE), "SQIL": ("online", WIDE), "clone": ("offline", {"hidden": 256})}
+ACTOR = {"continuous": "actor_critic"}
+BODY = {"iq": ("online", ACTOR), "SQIL": ("online", ACTOR), "clone": ("offline", {})}
 CURVED = "returns.csv", "bodies.csv"
 
 # ------------------------------------------------------------------------ rows and runs
@@ -245,9 +245,12 @@ def measure(job):
     """A row of each seed and, of two of the files, ten points of curves.csv before it."""
     torch.set_num_threads(1)
     curve, looked, begun = [], 0.0, time.perf_counter()
+    averages = [] if job.file == "bodies.csv" and job.mode == "online" else None
 
     def look(step, agents):
         nonlocal looked
+        if averages is not None:
+            move(averages, agents, step)
         if job.file in CURVED and step % max(job.steps // 10, 1) == 0:
             start = time.perf_counter()
             got = together.evaluate_many(agents, job.task.env, 5, [hunts.FRESH] * len(agents))
@@ -261,15 +264,37 @@ def measure(job):
         print(job, error, file=sys.stderr, flush=True)
         if len(job.seeds) > 1:  # let the others finish
             return [pair for x in job.seeds for pair in measure(job._replace(seeds=[x]))]
-        got = np.full((1, 1), np.nan)
+        got = {job.method: np.full((1, 1), np.nan)}
         seconds = time.perf_counter() - begun - looked
     else:
         seconds = time.perf_counter() - begun - looked
         fresh = [hunts.FRESH + seed for seed in job.seeds]
-        got = together.evaluate_many(agents, job.task.env, 20, fresh)
+        got = {job.method: together.evaluate_many(agents, job.task.env, 20, fresh)}
+        if averages:
+            for weight, average in zip(acting(agents), averages):
+                weight.data.copy_(average)
+            got[f"{job.method}, averaged actor"] = together.evaluate_many(
+                agents, job.task.env, 20, fresh)
     return [("curves.csv", point) for point in curve] + [
-        (job.file, head(job, seed) | worth(job.task, returns.mean())
-         | {"seconds": seconds / len(job.seeds)}) for seed, returns in zip(job.seeds, got)]
+        (job.file, head(job._replace(method=method), seed) | worth(job.task, returns.mean())
+         | {"seconds": seconds / len(job.seeds)})
+        for method in got for seed, returns in zip(job.seeds, got[method])]
+
+
+def acting(agents):
+    """The weights of the networks that act."""
+    return [x for agent in agents for x in getattr(agent, "actor", agent.critic).parameters()]
+
+
+@torch.no_grad()
+def move(averages, agents, step):
+    """Averages of the weights that act, over about the last tenth of the updates.
+
+    After Shamir and Zhang (2013), https://arxiv.org/abs/1212.1824, with an eta of 9.
+    """
+    averages.extend(x.clone() for x in acting(agents)[len(averages):])
+    for average, weight in zip(averages, acting(agents)):
+        average.lerp_(weight, 10 / (step + 9))
 
 
 def jobs(args, methods, tasks, file="returns.csv"):
