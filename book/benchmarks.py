@@ -487,21 +487,40 @@ PEERS = {f"{peer}, {settings}": (where, {}) for peer, where, each in (
     ("BC", "offline", "default best"), ("SQIL", "online", "default best"),
     ("GAIL", "online", "default best"), ("DQN", "online", "speed"), ("SAC", "online", "speed"),
 ) for settings in each.split()}
-PYTHON = hunts.DIARIES.parents[1] / "build/peers/bin/python"
-# imitation 1.0.1 wants a gymnasium that has no LunarLander-v3 and no bodies of version 5
 CLASSIC = "CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1", "MountainCarContinuous-v0"
+IMITATION = {  # what pip is asked for, in turn
+    "peers": ["imitation==1.0.1 numpy<2 setuptools<81"],
+    # imitation 1.0.1 pins a gymnasium without Hopper-v5; it runs with these, but not with
+    # stable-baselines3 of 2.7 and above
+    "peers_bodies": ["gymnasium[mujoco]==1.1.1 stable-baselines3==2.6.0 numpy<2.3 setuptools<81 "
+                     "datasets huggingface-sb3 sacred seals==0.2.1 tensorboard",
+                     "--no-deps imitation==1.0.1"]}
+
+
+def peer_python(task):
+    """The Python of the environment that the task's peers run in."""
+    name = "peers" if task.env in CLASSIC else "peers_bodies"
+    python = hunts.DIARIES.parents[1] / "build" / name / "bin/python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", python.parents[1]], check=True)
+        for words in IMITATION[name]:
+            subprocess.run([python, "-m", "pip", "install", "-q", *words.split(),
+                            f"torch=={torch.__version__}"], check=True)
+    return python
 
 
 def peers(args):
     """Runs of book/peers.py, in an environment of its own, beside iq and its clone."""
-    if not PYTHON.exists():
-        subprocess.run([sys.executable, "-m", "venv", PYTHON.parents[1]], check=True)
-        subprocess.run([PYTHON, "-m", "pip", "install", "-q", "imitation==1.0.1", "numpy<2",
-                        "setuptools<81", f"torch=={torch.__version__}"], check=True)
-    methods = {m: x for m, x in ({m: METHODS[m] for m in ("iq", "clone")} | PEERS).items()
-               if not args.method or m.partition(",")[0] in args.method}
-    todo = [job for job in jobs(args, methods, [t for t in chosen(args) if t.env in CLASSIC], "peers.csv")
-            if job.method != ("SAC, speed" if discrete(job.task) else "DQN, speed")]
+    todo = []
+    for task in chosen(args):
+        if task.env not in CLASSIC and task.name != "Hopper":
+            continue
+        peer_python(task)  # before two workers need it
+        ours = {m: (BODY if task.name in BODIES else METHODS)[m] for m in ("iq", "clone")}
+        methods = {m: x for m, x in (ours | PEERS).items()
+                   if not args.method or m.partition(",")[0] in args.method}
+        methods.pop("SAC, speed" if discrete(task) else "DQN, speed", None)
+        todo += jobs(args, methods, [task], "peers.csv")
     todo = [job._replace(seeds=[seed]) for job in todo for seed in job.seeds]
     work(peer, todo, args.results / "peers.csv", args.workers)
 
@@ -514,7 +533,7 @@ def peer(job):
         asked = job.task._asdict() | {
             "diary": str(hunts.DIARIES / f"{job.task.env}_{job.task.expert}.npz"),
             "method": method, "settings": settings, "seed": seed, "steps": job.steps}
-        run = subprocess.run([PYTHON, Path(__file__).with_name("peers.py"), json.dumps(asked)],
+        run = subprocess.run([peer_python(job.task), Path(__file__).with_name("peers.py"), json.dumps(asked)],
                              capture_output=True, text=True)
         if run.returncode:
             raise OSError(run.stderr[-600:])
