@@ -292,8 +292,10 @@ def move(averages, agents, step):
 
     After Shamir and Zhang (2013), https://arxiv.org/abs/1212.1824, with an eta of 9.
     """
-    averages.extend(x.clone() for x in acting(agents)[len(averages):])
-    for average, weight in zip(averages, acting(agents)):
+    weights = acting(agents)
+    if not averages:
+        averages.extend(weight.clone() for weight in weights)
+    for average, weight in zip(averages, weights):
         average.lerp_(weight, 10 / (step + 9))
 
 
@@ -490,8 +492,8 @@ PEERS = {f"{peer}, {settings}": (where, {}) for peer, where, each in (
 CLASSIC = "CartPole-v1", "Acrobot-v1", "MountainCar-v0", "Pendulum-v1", "MountainCarContinuous-v0"
 IMITATION = {  # what pip is asked for, in turn
     "peers": ["imitation==1.0.1 numpy<2 setuptools<81"],
-    # imitation 1.0.1 pins a gymnasium without Hopper-v5; it runs with these, but not with
-    # stable-baselines3 of 2.7 and above
+    # imitation 1.0.1 pins a gymnasium without Hopper-v5; it runs with these; its SQIL
+    # stops with an error under stable-baselines3 2.9.2
     "peers_bodies": ["gymnasium[mujoco]==1.1.1 stable-baselines3==2.6.0 numpy<2.3 setuptools<81 "
                      "datasets huggingface-sb3 sacred seals==0.2.1 tensorboard",
                      "--no-deps imitation==1.0.1"]}
@@ -516,6 +518,8 @@ def peers(args):
         if task.env not in CLASSIC and task.name != "Hopper":
             continue
         peer_python(task)  # before two workers need it
+        if task.name in BODIES:  # imitation's SQIL takes 22 minutes for 100,000 steps
+            task = task._replace(online=100_000)
         ours = {m: (BODY if task.name in BODIES else METHODS)[m] for m in ("iq", "clone")}
         methods = {m: x for m, x in (ours | PEERS).items()
                    if not args.method or m.partition(",")[0] in args.method}

@@ -83,9 +83,9 @@ def test_every_path_that_the_readme_links_to_exists():
 
 def test_the_readme_tells_what_the_measured_rows_tell():
     runs = {}
-    lines = [row for name in ("returns", "bodies") for row in csv.DictReader(
+    measured = [row for name in ("returns", "bodies") for row in csv.DictReader(
         (ROOT / f"book/results/{name}.csv").read_text().splitlines())]
-    for row in lines:
+    for row in measured:
         share = (float(row["return"]) - float(row["random_return"])) / (
             float(row["expert_return"]) - float(row["random_return"]))
         runs.setdefault((row["task"], row["method"], row["mode"]), []).append(share)
