@@ -105,7 +105,8 @@ FIELDS = {  # of Config: values beside the default (grad_clip=1 and 1e6 showed n
 
 BODIES = "Hopper", "HalfCheetah", "Walker2d"
 ACTOR = {"continuous": "actor_critic"}
-BODY = {"iq": ("online", ACTOR), "SQIL": ("online", ACTOR), "clone": ("offline", {})}
+BODY = {"iq": ("online", ACTOR), "SQIL": ("online", ACTOR), "clone": ("offline", {}),
+        "iq, falling step size": ("online", ACTOR)}  # to 0 at the last update
 CURVED = "returns.csv", "bodies.csv"
 
 # ------------------------------------------------------------------------ rows and runs
@@ -207,6 +208,8 @@ def learned(job, demos, callback=None):
         own = {"loss": constant_rewards}
     if job.method.endswith("slow V_A"):
         own["optimizer"] = one_rate
+    if job.method.endswith("falling step size"):
+        own["optimizer"] = functools.partial(falling, job.steps)
     replayed = job.mode == "online" and not job.method.startswith("no replay")
     return together.learn_many(demos, job.task.env if replayed else None, config,
                                job.seeds, callback, **own)
@@ -218,6 +221,14 @@ DECAYED = functools.partial(torch.optim.AdamW, weight_decay=0.01)
 def one_rate(groups, lr, fused):
     """Adam with the same step size for V_A as for the networks."""
     return torch.optim.Adam([{"params": x["params"]} for x in groups], lr=lr, fused=fused)
+
+
+def falling(steps, groups, **choices):
+    """Adam with step sizes that fall linearly to 0."""
+    optimizer = torch.optim.Adam(groups, **choices)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+    optimizer.register_step_post_hook(lambda *_: schedule.step())
+    return optimizer
 
 
 def minus_log_likelihood(agent, batch, is_expert):
