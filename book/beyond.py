@@ -216,7 +216,7 @@ def bodies() -> None:
                 figure.add(f"{task}: {words}", look, copied if method == "clone" else None,
                            task=task, method=method)
     figure.show("a clone gets as far as from one episode of a pole",
-                "Grok is near the expert on Hopper and HalfCheetah; on Walker2d two runs of three are "
+                "Grok and SQIL are near the expert on Hopper and HalfCheetah; on Walker2d two runs of three are "
                 "low, and averages of his actor high. The clones are near chance.")
 
 
