@@ -210,6 +210,7 @@ def bodies() -> None:
     for task in "Hopper", "Walker2d", "HalfCheetah":
         for words, look, method in (
                 ("Grok", "learner", "iq"), ("an average of his actor", "learner", "iq, averaged actor"),
+                ("his strokes shrink to nothing", "learner", "iq, falling step size"),
                 ("SQIL", "other", "SQIL"), ("an average of SQIL's actor", "other", "SQIL, averaged actor"),
                 ("the clone, offline", "clone", "clone")):
             if rows("bodies", task=task, method=method):
@@ -217,7 +218,7 @@ def bodies() -> None:
                            task=task, method=method)
     figure.show("a clone gets as far as from one episode of a pole",
                 "Grok and SQIL are near the expert on Hopper and HalfCheetah; on Walker2d two runs of three are "
-                "low, and averages of his actor high. The clones are near chance.")
+                "low, averages of his actor and shrinking strokes high. The clones are near chance.")
 
 
 def slow() -> None:
