@@ -352,7 +352,8 @@ def ablations(args):
 
 def rewards(args):
     """Pearson of signals with the true reward, on diaries and on a spread of policies."""
-    tasks = [t for t in chosen(args) if len(np.unique(diary(t)[1].rewards)) > 2]
+    tasks = chosen(args, [x.name for x in TASKS if x.name not in BODIES])
+    tasks = [t for t in tasks if len(np.unique(diary(t)[1].rewards)) > 2]
     work(judge, jobs(args, {"iq": (args.mode or "online", {})}, tasks),
          args.results / "rewards.csv", args.workers)
 

@@ -217,8 +217,9 @@ def bodies() -> None:
                 figure.add(f"{task}: {words}", look, copied if method == "clone" else None,
                            task=task, method=method)
     figure.show("a clone gets as far as from one episode of a pole",
-                "Grok and SQIL are near the expert on Hopper and HalfCheetah; on Walker2d two runs of three are "
-                "low, averages of his actor and shrinking strokes high. The clones are near chance.")
+                "Grok and SQIL are near the expert on Hopper and HalfCheetah. On Walker2d two of Grok's three "
+                "runs are low; averages of his actor, shrinking strokes and SQIL are high. The clones are "
+                "near chance.")
 
 
 def slow() -> None:
