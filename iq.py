@@ -12,8 +12,9 @@ value, a policy and a reward, and it minimises a loss that is made of them:
     r(s,a,s') = Q(s,a) - gamma V(s')                            [Eq. 11]
     L(Q)      = -E_expert[phi(r)] + E[V(s) - gamma V(s')]       [Eq. 9]
 
-phi is concave and stands for a divergence between learner and expert. The last mean is
-taken over the expert's transitions, online with a small share of the learner's own.
+phi is concave and stands for a divergence between learner and expert. The last mean,
+over the discounted visits of any policy, is the paper's (1 - gamma) E[V(s0)]. Here it
+is over the expert's transitions and, online, value_term / 2 of it over the learner's.
 
     demos = Demos.load("demos.npz", action_space="CartPole-v1")
     agent = learn(demos)                    # offline
@@ -23,9 +24,9 @@ taken over the expert's transitions, online with a small share of the learner's 
 Paper: Garg et al., NeurIPS 2021, https://arxiv.org/abs/2106.12142; "Eq." is one of its
 equations. Deviations from it: a temperature tau (the paper has 1); V(s') comes from a
 target network, without a gradient; the square of chi2 is taken over the learner's
-transitions too; terminal states lead to an absorbing state with a learned value; very
-large and very small inputs are scaled (input_scale); SoftNAF, the default for
-continuous actions, needs no actor (SoftActorCritic is the paper's).
+transitions too; terminal states lead to an absorbing state with a learned value;
+inputs are brought to a root mean square of 0.03 to 1 (input_scale); SoftNAF, the
+default for continuous actions, needs no actor (SoftActorCritic is the paper's).
 """
 from __future__ import annotations
 
@@ -79,10 +80,10 @@ def inverse_bellman(q: Tensor, next_value: Tensor, gamma: float) -> Tensor:
     return q - gamma * next_value
 
 
-# A divergence E_expert[f(u)], of the ratio u = policy / expert of their occupancies, is
+# A divergence E_expert[f(u)], u = policy / expert (how often each visits (s,a)), is
 # max_r E_expert[phi(r)] - E_policy[r]. The best r is where the slope phi'(r) is u.
-# Some phi fall to minus infinity at a low r. So below the r where the slope reaches
-# MAX_RATIO, phi goes on as a straight line.
+# Every phi but chi2's falls too fast, or ends, at a low r. There it goes on as a
+# straight line of slope MAX_RATIO.
 MAX_RATIO = 100.0
 
 
@@ -116,18 +117,18 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
 
     q, value, next_value: Q(s,a), V(s), V(s'), (B,). is_expert: (B,) bool. The square of
     chi2 is taken over all transitions, the "mixture", or over the "expert"'s alone.
-
-    value_term, a number w: E[V(s) - gamma V(s')], a blend of two means. w = 0: over the
-    expert's transitions alone; 1: over all; 2: over the learner's alone, if half are
-    theirs. "initial": the paper's form, (1 - gamma) E[V(s0)], of initial_value (E,).
+    value_term, a number w: of V(s) - gamma V(s'), (1 - w) E_expert + w E_all. Offline
+    these are the same; online 2 is the learner's alone, if half are theirs. "initial":
+    the paper's form, (1 - gamma) E[V(s0)], of initial_value (E,).
     """
     shapes = [tuple(x.shape) for x in (q, value, next_value, is_expert)]
     if len(set(shapes)) > 1 or q.ndim != 1:
         raise ValueError(f"q, value, next_value, is_expert are {shapes}; allowed: (B,)")
-    expert_weight = is_expert.to(q.dtype)
-    expert_weight = expert_weight / expert_weight.mean()  # so that E_expert[x] = E[w x]
+    if chi2_on not in CHOICES["chi2_on"]:
+        raise ValueError(f"chi2_on is {chi2_on!r}; allowed: {CHOICES['chi2_on']}")
+    expert_weight = is_expert / is_expert.to(q.dtype).mean()  # its mean is 1
     reward = inverse_bellman(q, next_value, gamma)
-    expert_reward = expert_weight * reward  # its mean is E_expert[r]
+    expert_reward = expert_weight * reward  # so the mean of this is E_expert[r]
     if divergence == "chi2" and chi2_on == "mixture":
         phi = expert_reward - reward.square() / (4 * chi2_alpha)
     elif divergence == "chi2":
@@ -143,7 +144,7 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     else:
         raise ValueError(f"value_term is {value_term!r}; allowed: a number, or "
                          "'initial' together with initial_value")
-    loss = expert_term + value_loss
+    loss = expert_term + value_loss  # Agent.update tells what the parts are
     info = {"loss": loss, "expert_term": expert_term, "value_term": value_loss,
             "reward_expert": expert_reward.detach().mean(),
             "reward_mixture": reward.detach().mean(), "max_q": q.detach().abs().max()}
@@ -159,7 +160,7 @@ def append_absorbing(
     A terminal state leads to a state that is never left, where Q = V = V(s') = V_A, a
     learned number. A fixed 0 would be a hidden reward: for surviving where V > 0, for
     dying where V < 0. In next_value it stands at terminal transitions already. One row,
-    not the gamma / (1 - gamma) of discounted visits: all rows count as sampled.
+    not gamma / (1 - gamma) of them: no other row is weighted by discounted visits.
     All (B,), absorbing_value (). Returns the first four, each (B + terminal ones,).
     """
     v_a = absorbing_value.expand_as(q[terminated])
@@ -186,7 +187,7 @@ CHOICES: dict[str, Any] = {
     "divergence": DIVERGENCES, "chi2_on": ["mixture", "expert"],
     "absorbing": [True, False], "scale_inputs": [True, False],
     "continuous": ["naf", "actor_critic"]}
-RANGES: dict[str, tuple] = {  # from, to
+RANGES: dict[str, tuple] = {  # from, to; if these are ints, whole numbers only
     "gamma": (0.0, 0.9999), "temperature": (1e-6, 1e6), "chi2_alpha": (1e-6, 1e6),
     "value_term": (0.0, 2.0), "hidden": (1, 4096), "learning_rate": (1e-9, 1.0),
     "target_rate": (1e-6, 1.0), "batch_size": (1, 10**6), "steps": (1, 10**9),
@@ -196,16 +197,16 @@ WORDS = {"value_term": ["initial", None]}  # also allowed for these fields
 
 @dataclass(frozen=True)
 class Config:
-    """Hyperparameters. The same defaults serve every task, offline and online."""
+    """Hyperparameters. The defaults serve most tasks; long ones need more steps."""
 
     gamma: float = 0.99  # discount per step
     temperature: float = 0.03  # tau, the reward that one nat of entropy is worth
     divergence: str = "chi2"  # a key of DIVERGENCES
     chi2_alpha: float = 0.5  # the square of chi2 is r^2 / (4 chi2_alpha)
     chi2_on: str = "mixture"  # taken over all transitions, or the "expert"'s alone
-    value_term: float | str | None = None  # see iq_loss; None: the agent's default
+    value_term: float | str | None = None  # see iq_loss; None: 0.05, actor-critic 1
     absorbing: bool = True  # learn the value of terminal states; False: it is 0
-    scale_inputs: bool = True  # scale very large and very small inputs
+    scale_inputs: bool = True  # bring inputs to a root mean square of 0.03 to 1
     continuous: str = "naf"  # agent for continuous actions: "naf" or "actor_critic"
     hidden: int = 128  # units in each of two hidden layers
     learning_rate: float = 1e-3  # of Adam
@@ -261,7 +262,7 @@ class Agent(nn.Module):
     critic: nn.Module
     absorbing_value: Tensor
     obs_scale: Tensor
-    default_value_term = 0.05  # with 0, few demonstrations are learned worse
+    default_value_term = 0.05  # with 0, it learns worse from few transitions
 
     def __init__(self, example, action_space: gym.Space, config: Config | None = None,
                  obs_scale=1.0, **networks: nn.Module):
@@ -271,14 +272,14 @@ class Agent(nn.Module):
         super().__init__()
         self.config, self.action_space = config or Config(), action_space
         self.example = np.zeros_like(check_array("example", example, "biuf"))
-        self.action_size = action_bounds(action_space).shape[1]
+        self.action_size = action_bounds(action_space).shape[1]  # A of a Box, else 1
         scale = torch.as_tensor(obs_scale, dtype=torch.float32)
         self.register_buffer("obs_scale", scale.expand(self.example.shape).clone())
         self.absorbing_value = nn.Parameter(torch.zeros((), dtype=torch.float32))
         with torch.random.fork_rng(devices=[]):  # leave the global generator alone
             torch.default_generator.manual_seed(self.config.seed)  # the CPU's alone
             self.build_networks(**networks)
-        self.user_networks = [x for x in networks if networks[x] is not None]
+        self.user_networks = [x for x in networks if networks[x] is not None]  # names
         # a network other than MLP may have dropout or a batch norm
         self.has_modes = not all(isinstance(x, MLP) for x in self.children())
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
@@ -311,6 +312,9 @@ class Agent(nn.Module):
     def update(self, batch: Batch, is_expert: Tensor) -> dict[str, Tensor]:
         """One gradient step; is_expert: (B,) bool.  Returns the parts of the loss.
 
+        They are tensors (): loss; expert_term and value_term, which it is the sum of;
+        reward_expert and reward_mixture, the mean r of the expert's and of all; max_q,
+        the largest |Q|.
         Raises RuntimeError, with no weight changed, if a gradient isn't finite.
         """
         self.set_training(True)
@@ -337,14 +341,14 @@ class Agent(nn.Module):
         """The loss (), its parts, and the batch's V(s) (B,), which an actor ascends."""
         c = self.config
         q, value = self.q_and_value(batch.obs, batch.action)
-        rows = q, value, self.next_value(batch, self.target), is_expert
+        columns = q, value, self.next_value(batch, self.target), is_expert
         if c.absorbing and batch.terminated.any():
-            rows = append_absorbing(*rows, batch.terminated, self.absorbing_value)
+            columns = append_absorbing(*columns, batch.terminated, self.absorbing_value)
         value_term = self.default_value_term if c.value_term is None else c.value_term
         initial = None
         if value_term == "initial" and batch.initial_obs is not None:
             initial = self.value(batch.initial_obs)
-        loss, info = iq_loss(*rows, c.gamma, c.divergence, c.chi2_alpha, c.chi2_on,
+        loss, info = iq_loss(*columns, c.gamma, c.divergence, c.chi2_alpha, c.chi2_on,
                              value_term, initial)
         return loss, info, value
 
@@ -392,7 +396,7 @@ class Agent(nn.Module):
         raise NotImplementedError
 
     def select_action(self, obs: Tensor, greedy: bool) -> Tensor:
-        """The policy's mode or a sample, as in Batch."""
+        """The greedy action (or tanh of a normal's mean) or a sample, as in Batch."""
         raise NotImplementedError
 
     def q(self, obs: Tensor, action: Tensor) -> Tensor:
@@ -401,7 +405,7 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def act(self, obs, greedy: bool = True) -> np.ndarray:
-        """The policy's mode, or a sample, for observations (B, *obs) or one (*obs)."""
+        """The greedy action, or a sample, for observations (B, *obs) or one (*obs)."""
         obs = check_array("observations", obs, "biuf")
         single = obs.ndim <= self.example.ndim
         obs = check_like("observations", obs[None] if single else obs, self.example)
@@ -414,8 +418,9 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def log_prob(self, obs, action) -> np.ndarray:
-        """log pi(a|s), (B,). A continuous action's density is that in [-1, 1].
+        """log pi(a|s), (B,), of obs (B, *obs) and action (B, *action).
 
+        A continuous action's density is that in [-1, 1].
         SoftNAF's is that of the normal, before its samples are clipped to the bounds.
         """
         obs = check_like("observations", obs, self.example)
@@ -430,7 +435,11 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def reward(self, obs, action, next_obs, terminated) -> np.ndarray:
-        """The recovered r(s,a,s'), (B,). SoftActorCritic samples its V(s'): noisy."""
+        """The recovered r(s,a,s'), (B,), with V(s') of the critic, not of its target.
+
+        obs, next_obs: (B, *obs); action: (B, *action); terminated: (B,) bool.
+        SoftActorCritic samples its V(s'): noisy.
+        """
         batch = self.to_batch(obs, action, next_obs, terminated)
         q = self.q(batch.obs, batch.action)
         next_value = self.next_value(batch, self.critic)
@@ -445,10 +454,10 @@ class Agent(nn.Module):
         return Batch(*map(self.tensor, (obs, action, next_obs, terminated)))
 
     def tensor(self, array: np.ndarray) -> Tensor:
-        """On the agent's device, as float32; bytes, bools and indices stay such."""
+        """On the agent's device, as float32; uint8, bool and int64 stay as they are."""
         kept = array.dtype in (np.uint8, np.bool_, np.int64)
         array = np.ascontiguousarray(array, None if kept else np.float32)
-        if not array.flags.writeable:  # of which torch warns
+        if not array.flags.writeable:  # torch warns of such arrays
             array = array.copy()
         return torch.as_tensor(array, device=self.config.device)
 
@@ -556,14 +565,16 @@ class SoftActorCritic(Agent):
         return q - self.config.temperature * log_prob
 
     def backward(self, loss, value):
-        """The critic descends the loss; the actor ascends V(s)."""
+        """The critic descends the loss, the actor ascends V(s). Both depend on both
+        networks, so each backward names the weights that it is for.
+        """
         critic = [x for x in self.critic.parameters() if x.requires_grad]
         actor = [x for x in self.actor.parameters() if x.requires_grad]
         loss.backward(inputs=[*critic, self.absorbing_value], retain_graph=True)
         (-value.mean()).backward(inputs=actor)
 
     def normal(self, obs):
-        """Means and log stds (B, A), before tanh."""
+        """Of the normal before tanh: means and log stds (B, A)."""
         mean, log_std = self.actor(self.scaled(obs)).chunk(2, dim=1)
         return mean, log_std.clamp(-5, 2)
 
@@ -598,13 +609,14 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
           agent: Agent | None = None) -> Agent:
     """Learn offline or, if there is an environment, online.
 
-    callback(step, info) follows every update, with the parts of its loss as tensors ();
-    what it returns is ignored, and `raise StopIteration` ends learning. It may evaluate
-    in env itself: then a new episode begins. A given agent goes on where it stopped: it
-    keeps its replay, which is sampled offline, too. It also keeps its random stream and
-    optimizer, unless a config is given, which makes new ones.
+    callback(step, info) follows every update: step is 1, 2, ... in each call, info what
+    Agent.update returns. `raise StopIteration` in it ends learning; what it returns is
+    ignored. It may evaluate in env itself: then a new episode begins.
 
-    An interrupt (Ctrl-C) returns the new agent as it is; with agent=..., it is raised.
+    A given agent goes on where it stopped, its replay sampled offline, too. Its random
+    stream and optimizer go on as well, unless a config is given, which makes new ones.
+    ValueError if demos, env or agent don't fit; RuntimeError as Agent.update. Ctrl-C
+    returns the new agent as it is; with agent=..., it is raised.
     """
     is_new = agent is None
     if agent is None:
@@ -613,16 +625,15 @@ def learn(demos: Demos, env: gym.Env | str | None = None, config: Config | None 
         agent.configure(config)
     expert = expert_batch(demos, agent)
     own_steps = explore(agent, env)
-    config = agent.config
     try:
         with threads(best_threads(agent)), closing(own_steps):
-            for update in progress(config.steps):
-                step = next(own_steps, None)  # None offline
-                if step is not None:
+            for update in progress(agent.config.steps):
+                own = next(own_steps, None)  # None offline
+                if own is not None:
                     agent.replay.add(agent.to_batch(
-                        [step.obs], [step.action], [step.next_obs], [step.terminated]))
+                        [own.obs], [own.action], [own.next_obs], [own.terminated]))
                 batch, is_expert = agent.replay.sample(
-                    expert, config.batch_size, agent.generator)
+                    expert, agent.config.batch_size, agent.generator)
                 info = agent.update(batch, is_expert)
                 if callback:
                     callback(update, info)
@@ -646,7 +657,7 @@ def record(env: gym.Env | str, policy: Callable, episodes: int, seed: int) -> De
 
 
 def evaluate(agent: Agent, env: gym.Env | str, episodes: int, seed: int) -> np.ndarray:
-    """The returns (episodes,) of the policy's mode."""
+    """The returns (episodes,) of the agent's greedy actions."""
     returns = np.zeros(max(episodes, 0))  # rollout itself refuses less than one
     for step in rollout(env, agent.act, seed, agent=agent, episodes=episodes):
         returns[step.episode] += step.reward
@@ -715,7 +726,7 @@ SMALLEST, USUAL, LARGEST = 0.03, 0.3, 1.0  # root mean squares of inputs
 
 
 def input_scale(observations: np.ndarray) -> np.ndarray:
-    """What each input is divided by, (*obs), so that its unit does not matter.
+    """What each input is divided by, (*obs), so that no unit is far too large or small.
 
     An input's size is its root mean square in the demonstrations. Where all are below
     USUAL, they are lifted together; then those above LARGEST are brought to it, and
@@ -762,7 +773,10 @@ class Replay:
 
     def sample(self, expert: Batch, size: int,
                generator: torch.Generator) -> tuple[Batch, Tensor]:
-        """size transitions of the expert's and, if any, of the learner's; is_expert."""
+        """size of the expert's transitions, then size of the learner's, if any.
+
+        Returns their Batch and is_expert, (size,) or (2 size,) bool.
+        """
         columns = draw(expert[:4], len(expert.obs), size, generator)
         if self.size:
             own = draw(self.columns, self.size, size, generator)
@@ -772,7 +786,7 @@ class Replay:
 
 
 def draw(columns, known: int, size: int, generator: torch.Generator) -> list[Tensor]:
-    """size of the known first rows of each column, with replacement."""
+    """size rows, drawn with replacement from the first known ones of each column."""
     rows = torch.randint(known, (size,), generator=generator, device=generator.device)
     return [column.index_select(0, rows) for column in columns]
 
@@ -847,7 +861,7 @@ def has_time_limit(env: gym.Env) -> bool:
 
 def rollout(env: gym.Env | str, policy: Callable, seed: int, agent: Agent | None = None,
             episodes: int | None = None) -> Iterator[Step]:
-    """Steps of policy, episode after episode (None: without end); they must fit agent.
+    """Steps of policy, episode after episode (None: without end), checked by agent.
 
     Only the first reset is seeded. If another rollout steps the environment in between,
     as an evaluation in a callback does, the episode is left and a new one begins.
@@ -858,7 +872,7 @@ def rollout(env: gym.Env | str, policy: Callable, seed: int, agent: Agent | None
     example = None if agent is None else agent.example
     with make_env(env) as env:
         space = env.action_space
-        # without an agent against itself: this refuses what can't be learned
+        # without an agent, against the space itself: refuses what can't be learned
         check_space(space, space if agent is None else agent.action_space)
         limit = None if has_time_limit(env) else TIME_LIMIT
         core = id(env.unwrapped)
@@ -947,7 +961,8 @@ def action_bounds(space: gym.Space) -> np.ndarray:
             return bounds
     raise ValueError(
         f"action space is {space}; allowed: a Discrete, into which several choices can "
-        "be numbered, or a Box of floats whose bounds are finite, up to 1e6 apart")
+        "be numbered, or a Box of floats whose bounds are finite, up to 1e6 apart, and "
+        "no narrower than a millionth of their size")
 
 
 def check_actions(actions, space: gym.Space, rows: int) -> np.ndarray:
@@ -1025,7 +1040,8 @@ class Demos:
     """An expert's N transitions in order of time, checked on entry (ValueError).
 
     A row may be terminated and truncated: the state is terminal, and a time limit came
-    just then.
+    just then. A new episode begins after either, and where episode_ids change or,
+    without them, where an observation is not the next one of the row before.
     """
 
     action_space: gym.Space
@@ -1035,7 +1051,7 @@ class Demos:
     terminations: np.ndarray  # (N,) bool: the next state is terminal
     truncations: np.ndarray  # (N,) bool: cut off there, as by a time limit
     rewards: np.ndarray | None = None  # (N,), for reports: learning never reads them
-    episode_ids: np.ndarray | None = None  # (N,); an end splits, whatever they say
+    episode_ids: np.ndarray | None = None  # (N,), or made of the rest; numbered anew
     recorded: InitVar[bool] = False  # by record itself: no warning about resets
 
     def __post_init__(self, recorded: bool) -> None:

@@ -218,8 +218,8 @@ def bodies() -> None:
                            task=task, method=method)
     figure.show("a clone gets as far as from one episode of a pole",
                 "Grok and SQIL are near the expert on Hopper and HalfCheetah. On Walker2d two of Grok's three "
-                "runs are low; averages of his actor, shrinking strokes and SQIL are high. The clones are "
-                "near chance.")
+                "runs are low; averages of his actor, shrinking strokes and SQIL are high. Shrinking "
+                "strokes lose on HalfCheetah. The clones are near chance.")
 
 
 def slow() -> None:

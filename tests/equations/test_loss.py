@@ -22,6 +22,16 @@ def three_rows(**changes):
         **{"chi2_on": "expert", "value_term": 0, "initial_value": initial} | changes)
 
 
+@pytest.mark.parametrize("changes, words", [
+    ({"chi2_on": "experts"}, "chi2_on is 'experts'; allowed: .*'mixture', 'expert'"),
+    ({"divergence": "hellinger", "chi2_on": ""}, "chi2_on is ''; allowed: "),
+    ({"value_term": "first"}, "value_term is 'first'; allowed: .*'initial'"),
+    ({"value_term": "initial", "initial_value": None}, "together with initial_value")])
+def test_a_word_that_is_no_choice_is_named(changes, words):
+    with pytest.raises(ValueError, match=words):
+        three_rows(**changes)
+
+
 @pytest.mark.parametrize("changes, expert_term", [
     ({}, (1 + 4) / 2 / 2 - 1.5),
     ({"chi2_alpha": 2.0}, (1 + 4) / 2 / 8 - 1.5),
