@@ -144,7 +144,7 @@ def iq_loss(q: Tensor, value: Tensor, next_value: Tensor, is_expert: Tensor,
     else:
         raise ValueError(f"value_term is {value_term!r}; allowed: a number, or "
                          "'initial' together with initial_value")
-    loss = expert_term + value_loss  # Agent.update tells what the parts are
+    loss = expert_term + value_loss  # the parts: see Agent.update
     info = {"loss": loss, "expert_term": expert_term, "value_term": value_loss,
             "reward_expert": expert_reward.detach().mean(),
             "reward_mixture": reward.detach().mean(), "max_q": q.detach().abs().max()}
