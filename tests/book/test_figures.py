@@ -53,6 +53,13 @@ def test_a_sentence_says_what_was_measured(claim, words):
         assert re.search(rf"(?<![\d.]){re.escape(right)}(?![\d.]*\d)", words)
 
 
+def test_eight_surprises_stand_below_their_heading():
+    cells = json.loads((BOOK / "12_beyond.ipynb").read_text())["cells"]
+    text = "\n".join("".join(x["source"]) for x in cells)
+    section = re.split(r"(?m)^## ", text.partition("\n## Eight surprises\n")[2])[0]
+    assert len(re.findall(r"(?m)^### ", section)) == 8
+
+
 @pytest.fixture
 def table(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "BOOK", tmp_path)
